@@ -1,0 +1,313 @@
+"""The one tree of exceptions. A leaf: it imports nothing of smexec's.
+
+Whatever goes wrong, a future ends with the user's own exception (its own type, the remote traceback as
+``__cause__``) or with one of these::
+
+    SmexecError
+    ├── SettingsError            a setting is misspelt, of the wrong kind, or contradicts another
+    │   └── ImageNotFound        no stock image for this region and Python
+    ├── SerializationError
+    │   ├── CallNotPicklable     the function or an argument cannot be sent
+    │   ├── CallNotReadable      it arrived, but cannot be loaded in the container
+    │   │   └── MissingModule    ... because the container lacks a module
+    │   ├── ResultNotPicklable   the call returned something that cannot be sent back
+    │   ├── ExceptionNotPicklable  the call raised something that cannot be sent back
+    │   └── ResultNotReadable    it came back, but cannot be loaded here
+    ├── SignatureError           bytes from S3 are not what this run's own ends wrote
+    ├── PythonMismatch           the container runs another Python than the client
+    ├── CallEnded                the call ended without returning or raising an Exception
+    │   ├── CallExited           sys.exit(n)
+    │   ├── CallInterrupted      KeyboardInterrupt, or another BaseException
+    │   ├── CallDied             its process ended by itself: os._exit(7)
+    │   └── CallKilled           a signal: SIGKILL, SIGSEGV
+    │       └── OutOfMemory      ... from the kernel, for want of memory
+    ├── JobError                 the job ended without an outcome of its call
+    │   ├── JobFailed            the service says Failed; its FailureReason is in the text
+    │   │   ├── CapacityError    no such machine to be had now
+    │   │   └── InternalServerError
+    │   ├── JobStopped           somebody stopped it
+    │   ├── MaxRuntimeExceeded
+    │   ├── MaxWaitTimeExceeded  spot capacity did not come in time
+    │   └── OutcomeMissing       the service says Completed, but no outcome was written
+    └── ServiceError             AWS refused a request
+        ├── AccessDenied, BucketNotFound, RoleError, CredentialsError, QuotaExceeded,
+        └── InvalidRequest, ServiceUnavailable
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Iterable
+
+
+class SmexecError(Exception):
+    """Base of all errors of smexec's own.
+
+    :ivar job_name: the Training Job that it happened in, or None if it came to none
+    :ivar failure_reason: the job's FailureReason (at most 1,024 characters), or None
+    :ivar log_tail: the last lines that the job wrote, oldest first
+    """
+
+    job_name: str | None = None
+    failure_reason: str | None = None
+    log_tail: tuple[str, ...] = ()
+
+    def locate(
+        self,
+        job_name: str | None = None,
+        failure_reason: str | None = None,
+        log_tail: Iterable[str] = (),
+    ) -> None:
+        """Add where it happened; what is known already stays."""
+        self.job_name = self.job_name or job_name
+        self.failure_reason = self.failure_reason or failure_reason
+        self.log_tail = self.log_tail or tuple(log_tail)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.job_name:
+            text += f"\n  job: {self.job_name}"
+        if self.failure_reason and self.failure_reason not in text:
+            text += f"\n  FailureReason: {self.failure_reason}"
+        if self.log_tail:
+            text += "\n  last log lines:" + "".join(f"\n    {line}" for line in self.log_tail)
+        return text
+
+
+class RemoteTraceback(Exception):
+    """The traceback in the container, as text. It is the ``__cause__`` of what a future raises."""
+
+    def __init__(self, traceback: str, job_name: str | None = None) -> None:
+        super().__init__(traceback, job_name)
+        self.traceback = traceback
+        self.job_name = job_name
+
+    def __str__(self) -> str:
+        where = f" in job {self.job_name}" if self.job_name else ""
+        return f'\n"""{where.strip()}\n{self.traceback}"""'
+
+
+# -- settings ----------------------------------------------------------------------------------------------
+
+
+class SettingsError(SmexecError, ValueError):
+    """A setting is misspelt, of the wrong kind, or contradicts another. Raised where it was given."""
+
+
+class ImageNotFound(SettingsError):
+    """There is no stock image for this region and Python; the text lists what there is."""
+
+
+# -- pickling ----------------------------------------------------------------------------------------------
+
+
+class SerializationError(SmexecError):
+    """Something could not be turned into bytes, or back."""
+
+
+class CallNotPicklable(SerializationError, TypeError):
+    """The function or an argument cannot be pickled. Raised by ``submit`` itself: nothing was started."""
+
+
+class CallNotReadable(SerializationError):
+    """The call cannot be unpickled in the container; the remote traceback is the ``__cause__``."""
+
+
+class MissingModule(CallNotReadable, ImportError):
+    """The container lacks a module that the call was pickled with a reference to.
+
+    :ivar name: the module's name
+    """
+
+    def __init__(self, module: str) -> None:
+        super().__init__(
+            f"the container has no module {module!r}, which the call refers to. Use an image that has it "
+            f"(image_uri=...), or let the code travel with the call: "
+            f"cloudpickle.register_pickle_by_value({module.partition('.')[0]})"
+        )
+        self.name = module
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name,), self.__dict__
+
+
+class ResultNotPicklable(SerializationError):
+    """The call returned a value that cannot be pickled; the ``__cause__`` tells which part."""
+
+
+class ExceptionNotPicklable(SerializationError):
+    """The call raised an exception that cannot be pickled; the ``__cause__`` is its remote traceback."""
+
+
+class ResultNotReadable(SerializationError):
+    """The outcome came back whole but cannot be unpickled here."""
+
+
+class SignatureError(SmexecError):
+    """An object in S3 is not what this run's own ends wrote there. It was not unpickled."""
+
+
+class PythonMismatch(SmexecError):
+    """The container's Python is not the client's in major.minor, so nothing was unpickled there."""
+
+
+# -- how a call can end without an outcome of its own --------------------------------------------------------
+
+
+class CallEnded(SmexecError):
+    """The call ended without returning and without raising an Exception."""
+
+
+class CallExited(CallEnded):
+    """The call called ``sys.exit``.
+
+    :ivar code: what it was given
+    """
+
+    def __init__(self, code: int | str | None) -> None:
+        super().__init__(f"the call ended itself by sys.exit({'' if code is None else repr(code)})")
+        self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code,), self.__dict__
+
+
+class CallInterrupted(CallEnded):
+    """The call raised KeyboardInterrupt, or another BaseException that is not an Exception."""
+
+
+class CallDied(CallEnded):
+    """The call's process ended by itself, without a word: ``os._exit``.
+
+    :ivar exit_code: its exit status
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(
+            f"the call's process ended by itself with exit code {exit_code}, before the call returned"
+        )
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.exit_code,), self.__dict__
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; the number itself where this machine has no name for it."""
+    try:
+        return signals.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class CallKilled(CallEnded):
+    """The call's process was killed by a signal.
+
+    :ivar signal: the signal's number
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(self._message(signal))
+        self.signal = signal
+
+    @staticmethod
+    def _message(signal: int) -> str:
+        return f"the call's process was killed by {signal_name(signal)}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.signal,), self.__dict__
+
+
+class OutOfMemory(CallKilled):
+    """The kernel killed the call's process because the container was out of memory."""
+
+    @staticmethod
+    def _message(signal: int) -> str:
+        return (
+            f"the call ran out of memory: the kernel killed its process ({signal_name(signal)}). "
+            "Use a larger instance_type, or give each call less to do"
+        )
+
+
+# -- how a job can end without an outcome --------------------------------------------------------------------
+
+
+class JobError(SmexecError):
+    """The job ended without an outcome of its call.
+
+    :ivar status: TrainingJobStatus
+    :ivar secondary_status: SecondaryStatus
+    """
+
+    status: str | None = None
+    secondary_status: str | None = None
+
+
+class JobFailed(JobError):
+    """The service says that the job Failed; its FailureReason is in the text."""
+
+
+class CapacityError(JobFailed):
+    """AWS has no machine of this type to give at present."""
+
+
+class InternalServerError(JobFailed):
+    """The service failed the job for a reason of its own."""
+
+
+class JobStopped(JobError):
+    """The job was stopped: by ``Future.stop()``, from the console, or by another program."""
+
+
+class MaxRuntimeExceeded(JobError, TimeoutError):
+    """The job ran into ``max_runtime_in_seconds``."""
+
+
+class MaxWaitTimeExceeded(JobError, TimeoutError):
+    """Spot capacity did not come, or not for long enough, within ``max_wait_time_in_seconds``."""
+
+
+class OutcomeMissing(JobError):
+    """The service says Completed, but the job left no outcome: another program than our worker ran."""
+
+
+# -- what AWS refuses ----------------------------------------------------------------------------------------
+
+
+class ServiceError(SmexecError):
+    """AWS refused a request.
+
+    :ivar operation: the API's operation, ``CreateTrainingJob``
+    :ivar code: AWS's own error code, ``ValidationException``
+    """
+
+    operation: str | None = None
+    code: str | None = None
+
+
+class AccessDenied(ServiceError, PermissionError):
+    """The caller's, or the role's, permissions do not allow it."""
+
+
+class BucketNotFound(ServiceError, FileNotFoundError):
+    """The bucket of ``s3_root_uri`` does not exist."""
+
+
+class RoleError(ServiceError):
+    """There is no execution role, or SageMaker cannot assume it."""
+
+
+class CredentialsError(ServiceError):
+    """There are no credentials, or they are expired or invalid."""
+
+
+class QuotaExceeded(ServiceError):
+    """The account's quota for this instance type is too small for even one job."""
+
+
+class InvalidRequest(ServiceError, ValueError):
+    """The service found a fault with the request; the text is the service's own."""
+
+
+class ServiceUnavailable(ServiceError):
+    """AWS could not be reached, or kept failing, for as long as we tried."""
