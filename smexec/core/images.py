@@ -52,7 +52,8 @@ class StockImage:
     @property
     def uri(self) -> str:
         """What CreateTrainingJob takes as TrainingImage."""
-        return f"{self.account}.dkr.ecr.{self.region}.{registry_domain(self.region)}/{self.repository}:{self.tag}"
+        registry = f"{self.account}.dkr.ecr.{self.region}.{registry_domain(self.region)}"
+        return f"{registry}/{self.repository}:{self.tag}"
 
 
 def stock_image(region: str, python: PythonVersion = (3, 11), gpu: bool = False) -> str:
@@ -80,7 +81,7 @@ def available_regions() -> list[str]:
 
 
 def is_gpu(instance_type: str) -> bool:
-    """Whether an instance type has an Nvidia GPU: the p and g families (``ml.p4d.24xlarge``, ``ml.g5.xlarge``)."""
+    """Whether an instance type has an Nvidia GPU: the families p and g (``ml.p4d.24xlarge``)."""
     return re.match(r"ml\.[pg]\d", instance_type) is not None
 
 

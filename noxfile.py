@@ -1,0 +1,108 @@
+"""The one list of what can be done here: ``nox -l``.
+
+``nox -s demo`` and ``nox -s tests`` are what a newcomer types first. Every session installs smexec itself, as
+a wheel: what is tested is what a user gets.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests", "contract", "docs"]
+# A machine seldom has every Python: run those that are there, also where CI is set.
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = [*nox.project.python_versions(PYPROJECT)]
+
+
+def show_pyenv_pythons() -> None:
+    """pyenv's shims refuse every Python but the active one: activate all, the active one first."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    installed = [path.name for path in sorted((root / "versions").glob("3.*"))]
+    installed.sort(key=lambda version: version != platform.python_version())
+    if installed:
+        os.environ.setdefault("PYENV_VERSION", ":".join(installed))
+
+
+show_pyenv_pythons()
+
+
+def group(name: str) -> list[str]:
+    """Requirements of a dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def install(session: nox.Session, *extras: str, groups: tuple[str, ...] = ()) -> None:
+    """Install smexec with these extras, and what these groups ask for."""
+    requirements = [requirement for name in groups for requirement in group(name)]
+    session.install(f".[{','.join(extras)}]", *requirements)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run a parameter grid as Training Jobs on this machine, and draw its heat map."""
+    install(session, "all")
+    session.run("smexec", "demo", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The project's own tests; arguments go to pytest."""
+    install(session, "all", groups=("tests",))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """All of ruff's rules but those that pyproject.toml gives a reason against."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check all types, those of the tests too, with mypy --strict."""
+    install(session, "all", groups=("types",))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=["3.13", "3.14"])
+def contract(session: nox.Session) -> None:
+    """CPython's own executor tests, against smexec on the local service."""
+    install(session, "local", groups=("tests",))
+    session.run("pytest", "tests/contract", *session.posargs)
+
+
+@nox.session(python="3.10")
+def rival(session: nox.Session) -> None:
+    """The SageMaker SDK's own @remote and RemoteExecutor, unmodified, against the local service."""
+    # The SDK and its hundred dependencies stay in a directory of their own: its client and its jobs run there.
+    sdk = Path(session.create_tmp()).absolute() / "sdk"
+    if not (sdk / "bin" / "python").exists():
+        session.run("python", "-m", "venv", str(sdk), silent=True)
+    pip = [str(sdk / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    session.run(*pip, "sagemaker>=2.257,<3", external=True)
+    install(session, "local", groups=("tests",))
+    env = {"RIVAL_PYTHON": str(sdk / "bin" / "python")}
+    session.run("pytest", "tests/rival", *session.posargs, env=env)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the documentation's examples, follow its links, compare its generated pages."""
+    install(session, "all", groups=("tests",))
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Figures of this machine: import time, time to the first result."""
+    install(session, "local")
+    session.run("python", "benchmarks/first_result.py", *session.posargs)
