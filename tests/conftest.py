@@ -1,0 +1,70 @@
+"""What holds for every test: no real AWS in reach, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Inherited by every process that a test starts, so that those left behind can be told from other people's.
+MARKER = f"SMEXEC_TEST_SESSION={uuid.uuid4().hex}"
+# Short, since Unix sockets' paths must stay under 108 bytes. Leases of the tests live here, not in the user's
+# own runtime directory.
+HOME = Path(tempfile.mkdtemp(prefix="smx-", dir="/tmp"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the first import of a test module: an environment without the developer's own AWS account."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "SMEXEC_"))]:
+        del os.environ[name]
+    name, _, value = MARKER.partition("=")
+    scratch = {name: str(HOME / name.lower()) for name in ("TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")}
+    for directory in scratch.values():
+        Path(directory).mkdir(mode=0o700)
+    os.environ |= {
+        name: value,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **scratch,
+    }
+    tempfile.tempdir = None  # have it read TMPDIR again
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """The first fixture to be set up, and so the last to be torn down."""
+    yield
+    processes = [f"{pid} {command}" for pid, command in marked_processes() if pid != os.getpid()]
+    directories = [path.name for path in scratch_entries()]
+    assert not processes, f"processes left behind: {processes}"
+    assert not directories, f"files left behind: {directories}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def marked_processes() -> Iterator[tuple[int, str]]:
+    """Pid and command line of every process that a test of this session started."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue  # ended meanwhile, or somebody else's
+        if MARKER.encode() in environment:
+            yield int(process.name), command
+
+
+def scratch_entries() -> Iterator[Path]:
+    """What lies in the tests' temporary and runtime directories, pytest's own directory left out."""
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        for path in Path(os.environ[name]).iterdir():
+            if not path.name.startswith("pytest-of-"):
+                yield path
