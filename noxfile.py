@@ -23,7 +23,7 @@ PYTHONS = [*nox.project.python_versions(PYPROJECT)]
 
 
 def show_pyenv_pythons() -> None:
-    """pyenv's shims refuse every Python but the active one: activate all, the active one first."""
+    """The shims of pyenv refuse every Python but the active one: activate all, the active one first."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     installed = [path.name for path in sorted((root / "versions").glob("3.*"))]
     installed.sort(key=lambda version: version != platform.python_version())
@@ -82,8 +82,8 @@ def contract(session: nox.Session) -> None:
 
 @nox.session(python="3.10")
 def rival(session: nox.Session) -> None:
-    """The SageMaker SDK's own @remote and RemoteExecutor, unmodified, against the local service."""
-    # The SDK and its hundred dependencies stay in a directory of their own: its client and its jobs run there.
+    """Run the SageMaker SDK's own client, unmodified, against the local service."""
+    # The SDK and its hundred dependencies have an environment of their own, for its client and its jobs.
     sdk = Path(session.create_tmp()).absolute() / "sdk"
     if not (sdk / "bin" / "python").exists():
         session.run("python", "-m", "venv", str(sdk), silent=True)
