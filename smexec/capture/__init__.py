@@ -1,0 +1,1 @@
+"""The user's code and environment as bytes: pickles and layers. Knows nothing of AWS."""

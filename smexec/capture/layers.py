@@ -1,0 +1,77 @@
+"""Layers: bundles that jobs download, named by their content, so that each is uploaded only once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import io
+import zipfile
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+import cloudpickle
+
+import smexec.worker
+
+#: What the worker's package is called in the zipapp.
+BUNDLED_NAME = "_smexec_worker"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip knows: the same bytes on every machine
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A bundle: one file."""
+
+    file_name: str
+    content: bytes
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The content's digest, in hex: the layer's name."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def worker_layer(file_name: str) -> Layer:
+    """The worker and the client's cloudpickle as a zipapp.
+
+    It carries the bytecode of this Python too, which is the job's as well: compiling cloudpickle at each
+    start would take longer than most of the rest. Another Python ignores it and reads the sources.
+    """
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as bundle:
+        _add(bundle, "__main__.py", (_folder(smexec.worker) / "__main__.py").read_bytes())
+        for name, package in ((BUNDLED_NAME, smexec.worker), ("cloudpickle", cloudpickle)):
+            for path in sorted(_folder(package).glob("*.py")):
+                if path.name != "__main__.py":
+                    _add_module(bundle, f"{name}/{path.name}", path.read_bytes())
+    return Layer(file_name, stream.getvalue())
+
+
+def _folder(package: object) -> Path:
+    return Path(package.__file__).parent  # type: ignore[attr-defined]
+
+
+def _add_module(bundle: zipfile.ZipFile, name: str, source: bytes) -> None:
+    _add(bundle, name, source)
+    code = SourceFileLoader("", name).source_to_code(source, name)
+    # An "unchecked" bytecode file (PEP 552): valid whatever the time stamps say.
+    _add(bundle, name + "c", _unchecked_pyc(code, source))
+
+
+def _unchecked_pyc(code: object, source: bytes) -> bytes:
+    from importlib import _bootstrap_external  # what py_compile itself writes its files with
+
+    digest = importlib.util.source_hash(source)
+    return bytes(_bootstrap_external._code_to_hash_pyc(code, digest, False))  # type: ignore[attr-defined]
+
+
+def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    bundle.writestr(entry, content)
+
+

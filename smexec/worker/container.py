@@ -1,0 +1,93 @@
+"""The container as the platform lays it out: the folders of ``/opt/ml``, the job's own settings, memory.
+
+Source: Developer Guide, "How Amazon SageMaker Provides Training Information".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Dict, List, Mapping, NamedTuple, Optional
+
+from . import protocol
+
+FAILURE_LIMIT = 1024  # characters of the failure file that become FailureReason
+
+
+class OptMl:
+    """Every path of the container that we use."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.hyperparameters = root / "input" / "config" / "hyperparameters.json"
+        self.call = root / "input" / "data" / protocol.CALL_CHANNEL / protocol.CALL_FILE
+        self.key = root / "input" / "data" / protocol.KEY_CHANNEL / protocol.KEY_FILE
+        self.failure = root / "output" / "failure"
+        self.output = root / "output" / "data" / protocol.OUTPUT_FOLDER
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> OptMl:
+        return cls(Path(environ.get(protocol.OPT_ML_VARIABLE, "/opt/ml")))
+
+    def write_failure(self, text: str) -> None:
+        self.failure.parent.mkdir(parents=True, exist_ok=True)
+        self.failure.write_text(text[:FAILURE_LIMIT], encoding="utf-8")
+
+
+class Orders(NamedTuple):
+    """What the client told this job, beside the call itself."""
+
+    job: str
+    key: bytes
+    events: str  # s3://bucket/prefix/
+    sse_kms_key: Optional[str]
+    isolated: bool
+
+    @classmethod
+    def read(cls, opt_ml: OptMl, environ: Mapping[str, str]) -> Orders:
+        given: Dict[str, str] = json.loads(opt_ml.hyperparameters.read_text(encoding="utf-8"))
+        # With a KMS key the run's key is no parameter but an object that only the role can decrypt.
+        key = given[protocol.KEY] if protocol.KEY in given else opt_ml.key.read_text(encoding="ascii")
+        return cls(
+            job=environ["TRAINING_JOB_NAME"],
+            key=bytes.fromhex(key),
+            events=given[protocol.EVENTS],
+            sse_kms_key=given.get(protocol.SSE_KMS_KEY),
+            isolated=given.get(protocol.ISOLATED) == "true",
+        )
+
+
+def oom_kills(cgroups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/self/cgroup")) -> int:
+    """How many processes of this container the kernel has killed for want of memory; 0 if it does not tell.
+
+    Reads cgroup v2's ``memory.events`` or v1's ``memory.oom_control``. Inside a container our group is
+    the root of what we see; outside of one it is the path that ``/proc/self/cgroup`` names.
+    """
+    for folder in _memory_groups(cgroups, mine):
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                lines = (folder / name).read_text().splitlines()
+            except OSError:
+                continue
+            return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return 0
+
+
+def _memory_groups(cgroups: Path, mine: Path) -> List[Path]:
+    try:
+        lines = [line.split(":", 2) for line in mine.read_text().splitlines()]
+    except OSError:
+        lines = []
+    own = [
+        cgroups / ("memory" if controllers else "") / path.lstrip("/")
+        for _, controllers, path in lines
+        if not controllers or "memory" in controllers.split(",")
+    ]
+    return [*own, cgroups, cgroups / "memory"]
+
+
+def offer_to_oom_killer() -> None:
+    """Make the kernel prefer this process when memory runs out, so that the worker lives to tell."""
+    with contextlib.suppress(OSError):  # not Linux: there the kernel chooses as it likes
+        Path("/proc/self/oom_score_adj").write_text("1000")

@@ -1,0 +1,171 @@
+"""The wire between client and worker. Both ends import this module, so they cannot differ.
+
+An **envelope** is what travels: a header in JSON, some sections of bytes, and a signature over all of it::
+
+    magic 4 | HMAC-SHA256 32 | header length 4 | header | section | section | ...
+    '-----------------------'  '------------------- body ------------------------'
+
+The signature covers the envelope's *purpose* too (``call smexec-f-x7k2-0001``), so that a signed envelope
+cannot be put in another's place. Nothing in an envelope is looked at before the signature holds.
+
+The sections of a pickle are the pickle itself and its out-of-band buffers (protocol 5), uncopied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import struct
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
+
+Buffer = Union[bytes, bytearray, memoryview]
+Header = Dict[str, Any]
+
+MAGIC = b"SMX1"
+MAC_SIZE = hashlib.sha256().digest_size
+_LENGTH = struct.Struct(">I")
+
+# -- names in the job's request -------------------------------------------------------------------------------
+
+WORKER_CHANNEL = "smexec_worker"
+CALL_CHANNEL = "smexec_call"
+KEY_CHANNEL = "smexec_key"
+WORKER_FILE = "worker.pyz"
+CALL_FILE = "call"
+KEY_FILE = "key"
+
+# Hyperparameters rather than environment variables: what the user's code starts does not inherit them.
+RUN = "smexec-run"
+EVENTS = "smexec-events"
+KEY = "smexec-key"
+SSE_KMS_KEY = "smexec-sse-kms-key"
+ISOLATED = "smexec-isolated"
+FUNCTION = "smexec-function"
+
+#: Where the layout of ``/opt/ml`` really is, on systems where the local service cannot mount it there.
+OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
+
+#: Below ``/opt/ml/output/data`` when outcomes cannot leave by S3; the platform packs it into output.tar.gz.
+OUTPUT_FOLDER = "smexec"
+
+# -- how the worker ends -----------------------------------------------------------------------------------------
+
+EXIT_OK = 0
+EXIT_RAISED = 1  # the call raised, or its value could not be pickled
+EXIT_ENDED = 2  # the call's process ended without a word
+EXIT_REFUSED = 3  # the call was not started: signature, Python version
+EXIT_STOPPED = 143  # SIGTERM, as a shell would say it
+
+# -- what an outcome can be (the header's "outcome") ----------------------------------------------------------------
+
+VALUE = "value"
+RAISED = "raised"  # an Exception, pickled in the sections
+RAISED_UNPICKLABLE = "raised-unpicklable"  # an Exception that cannot be pickled: text only
+VALUE_UNPICKLABLE = "value-unpicklable"
+UNREADABLE = "unreadable"  # the call cannot be unpickled
+MISSING_MODULE = "missing-module"
+EXITED = "exited"  # SystemExit
+INTERRUPTED = "interrupted"  # any other BaseException
+DIED = "died"
+KILLED = "killed"
+OUT_OF_MEMORY = "out-of-memory"
+PYTHON_MISMATCH = "python-mismatch"
+BAD_SIGNATURE = "bad-signature"
+STOPPED = "stopped"
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+STARTED_EVENT = "started"
+OUTCOME_EVENT = "outcome"
+
+
+class Event(NamedTuple):
+    """Something a job says, as the name of an S3 object: the listing alone tells most of it.
+
+    Names begin with the time, so that a listing which goes on where the last one ended finds what is new.
+    """
+
+    milliseconds: int
+    job: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return "{:013d}_{}_{}".format(self.milliseconds, self.job, self.kind)
+
+    @classmethod
+    def parse(cls, name: str) -> Event:
+        """:raises ValueError: this is no event's name"""
+        milliseconds, job, kind = name.split("_")
+        return cls(int(milliseconds), job, kind)
+
+
+class BadSignature(Exception):
+    """The bytes are not what the holder of the key wrote for this purpose."""
+
+
+def call_purpose(job: str) -> str:
+    return "call " + job
+
+
+def outcome_purpose(job: str) -> str:
+    return "outcome " + job
+
+
+def python_version(info: Sequence[Any]) -> str:
+    """``3.11`` of ``sys.version_info``: what must be the same at both ends."""
+    return "{}.{}".format(*info[:2])
+
+
+def encode_body(header: Header, sections: Sequence[Buffer]) -> List[Buffer]:
+    """Header and sections as they stand in an envelope, the sections uncopied."""
+    views = [memoryview(section).cast("B") for section in sections]
+    text = json.dumps(dict(header, sizes=[view.nbytes for view in views])).encode()
+    return [_LENGTH.pack(len(text)), text, *views]
+
+
+def decode_body(body: Buffer) -> Tuple[Header, List[memoryview]]:
+    """The inverse; the sections are views into ``body``.
+
+    :raises ValueError: the body is cut short or otherwise not one
+    """
+    view = memoryview(body).cast("B")
+    if view.nbytes < _LENGTH.size:
+        raise ValueError("no header")
+    start = _LENGTH.size + _LENGTH.unpack_from(view)[0]
+    header = json.loads(bytes(view[_LENGTH.size : start]))
+    sections = []
+    for size in header["sizes"]:
+        sections.append(view[start : start + size])
+        start += size
+    if start != view.nbytes:
+        raise ValueError("{} bytes where the header speaks of {}".format(view.nbytes, start))
+    return header, sections
+
+
+def sign(key: bytes, purpose: str, body: Iterable[Buffer]) -> bytes:
+    mac = hmac.new(key, purpose.encode() + b"\0", hashlib.sha256)
+    for part in body:
+        mac.update(part)
+    return mac.digest()
+
+
+def seal(key: bytes, purpose: str, body: Sequence[Buffer]) -> List[Buffer]:
+    """The envelope, as parts to be written one after the other."""
+    return [MAGIC, sign(key, purpose, body), *body]
+
+
+def unseal(key: bytes, purpose: str, envelope: Buffer) -> Tuple[Header, List[memoryview]]:
+    """Header and sections, once the signature holds.
+
+    :raises BadSignature: it does not hold
+    """
+    view = memoryview(envelope).cast("B")
+    start = len(MAGIC) + MAC_SIZE
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise BadSignature("not an envelope of this version")
+    body = view[start:]
+    if not hmac.compare_digest(bytes(view[len(MAGIC) : start]), sign(key, purpose, [body])):
+        raise BadSignature("the signature does not hold for '{}'".format(purpose))
+    return decode_body(body)

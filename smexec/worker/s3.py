@@ -1,0 +1,200 @@
+"""Writing objects to S3 with nothing but the standard library.
+
+A job must not depend on what its image has installed, and importing boto3 would cost more than most
+calls take. What is needed is one request, PUT, signed by Signature Version 4
+(https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html); a test holds our
+signatures against botocore's.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import hmac
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zlib
+from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence
+
+from .protocol import Buffer
+
+TIMEOUT = 20.0  # seconds without a byte
+CHUNK = 1 << 20
+DOMAINS = {
+    "cn-": "amazonaws.com.cn",
+    "us-iso-": "c2s.ic.gov",
+    "us-isob-": "sc2s.sgov.gov",
+    "us-isof-": "csp.hci.ic.gov",
+    "eu-isoe-": "cloud.adc-e.uk",
+}
+
+
+class Credentials(NamedTuple):
+    access_key: str
+    secret_key: str
+    token: Optional[str]
+
+
+class Undeliverable(Exception):
+    """S3 did not take it, in all tries."""
+
+
+def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = 5) -> None:
+    """Write one object, whose bytes are the parts one after the other.
+
+    :raises Undeliverable: with the last error's text
+    """
+    text = ""
+    for attempt in range(tries):
+        if attempt:
+            time.sleep(0.2 * 2**attempt)
+        try:
+            return _put_once(uri, parts, sse_kms_key)
+        except urllib.error.HTTPError as error:
+            text = "{} {}: {}".format(error.code, error.reason, error.read(2000).decode("utf-8", "replace"))
+            if error.code < 500 and error.code not in (408, 429):
+                break
+        except (OSError, ValueError, KeyError) as error:
+            text = "{}: {}".format(type(error).__name__, error)
+    raise Undeliverable("PUT {}: {}".format(uri, text))
+
+
+def _put_once(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str]) -> None:
+    region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
+    url = object_url(uri, region, _endpoint(os.environ))
+    headers = content_headers(parts, signed=url.startswith("http:"))
+    if sse_kms_key:
+        headers["x-amz-server-side-encryption"] = "aws:kms"
+        headers["x-amz-server-side-encryption-aws-kms-key-id"] = sse_kms_key
+    headers.update(signature("PUT", url, headers, region, credentials(os.environ), time.time()))
+    request = urllib.request.Request(url, data=_chunks(parts), headers=headers, method="PUT")
+    with urllib.request.urlopen(request, timeout=TIMEOUT, context=_trust()) as answer:
+        answer.read()
+
+
+def object_url(uri: str, region: str, endpoint: Optional[str]) -> str:
+    """Where an object is: the bucket in the host name, or in the path where it cannot be (dots, endpoints)."""
+    bucket, _, key = uri[len("s3://") :].partition("/")
+    path = urllib.parse.quote(key, safe="/-_.~")
+    if endpoint:
+        return "{}/{}/{}".format(endpoint.rstrip("/"), bucket, path)
+    domain = next((DOMAINS[start] for start in DOMAINS if region.startswith(start)), "amazonaws.com")
+    if "." in bucket:
+        return "https://s3.{}.{}/{}/{}".format(region, domain, bucket, path)
+    return "https://{}.s3.{}.{}/{}".format(bucket, region, domain, path)
+
+
+def content_headers(parts: Sequence[Buffer], signed: bool) -> Dict[str, str]:
+    """Length, checksum and hash. Over https S3 lets us leave the hash out, as the SDKs do."""
+    checksum, sha256 = 0, hashlib.sha256()
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+        if signed:
+            sha256.update(part)
+    return {
+        "Content-Length": str(sum(memoryview(part).nbytes for part in parts)),
+        "Content-Type": "application/octet-stream",
+        "x-amz-checksum-crc32": base64.b64encode(checksum.to_bytes(4, "big")).decode(),
+        "x-amz-content-sha256": sha256.hexdigest() if signed else "UNSIGNED-PAYLOAD",
+    }
+
+
+def signature(
+    method: str, url: str, headers: Mapping[str, str], region: str, who: Credentials, now: float
+) -> Dict[str, str]:
+    """The headers that Signature Version 4 adds.
+
+    :param headers: all ``x-amz-`` headers of the request and its Content-Type
+    :param now: seconds since the epoch
+    """
+    parsed = urllib.parse.urlsplit(url)
+    moment = datetime.datetime.fromtimestamp(now, datetime.timezone.utc)
+    stamp = moment.strftime("%Y%m%dT%H%M%SZ")
+    scope = "{:%Y%m%d}/{}/s3/aws4_request".format(moment, region)
+    added = {"x-amz-date": stamp}
+    if who.token:
+        added["x-amz-security-token"] = who.token
+    signed = {name.lower(): value for name, value in {**headers, **added}.items()}
+    signed = {name: signed[name] for name in signed if name.startswith("x-amz-") or name == "content-type"}
+    signed["host"] = parsed.netloc
+    names = ";".join(sorted(signed))
+    canonical = "\n".join(
+        [
+            method,
+            parsed.path,
+            parsed.query,
+            *("{}:{}".format(name, signed[name]) for name in sorted(signed)),
+            "",
+            names,
+            headers["x-amz-content-sha256"],
+        ]
+    )
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    mac = _sign(who.secret_key, scope, "\n".join(["AWS4-HMAC-SHA256", stamp, scope, digest]))
+    added["Authorization"] = "AWS4-HMAC-SHA256 Credential={}/{}, SignedHeaders={}, Signature={}".format(
+        who.access_key, scope, names, mac
+    )
+    return added
+
+
+def _sign(secret_key: str, scope: str, text: str) -> str:
+    key = b"AWS4" + secret_key.encode()
+    for step in scope.split("/"):
+        key = hmac.new(key, step.encode(), hashlib.sha256).digest()
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def credentials(environ: Mapping[str, str]) -> Credentials:
+    """The job's: asked for anew at each request, since the platform's expire and are renewed there.
+
+    Source: the SDKs' "container credential provider".
+    """
+    if "AWS_ACCESS_KEY_ID" in environ:
+        return Credentials(
+            environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], environ.get("AWS_SESSION_TOKEN")
+        )
+    url = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if relative:
+        url = "http://169.254.170.2" + relative
+    if not url:
+        raise OSError("no credentials: the container has no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    request = urllib.request.Request(url)
+    if "AWS_CONTAINER_AUTHORIZATION_TOKEN" in environ:
+        request.add_header("Authorization", environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
+    with direct.open(request, timeout=TIMEOUT) as answer:
+        given = json.load(answer)
+    return Credentials(given["AccessKeyId"], given["SecretAccessKey"], given.get("Token"))
+
+
+def _endpoint(environ: Mapping[str, str]) -> Optional[str]:
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+
+
+def _trust() -> ssl.SSLContext:
+    """The system's authorities, or what AWS_CA_BUNDLE names, or certifi's where an image has no others."""
+    context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+    if not context.get_ca_certs():
+        try:
+            import certifi
+        except ImportError:
+            return context
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _chunks(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """A megabyte at a time, so that a large section is never held twice."""
+    for part in parts:
+        view = memoryview(part).cast("B")
+        for start in range(0, view.nbytes, CHUNK):
+            yield bytes(view[start : start + CHUNK])
+
+
