@@ -63,7 +63,7 @@ def search(executor: SageMakerExecutor, combinations: Sequence[Combination]) -> 
 
 
 def ranked(scores: Iterable[Score]) -> list[Score]:
-    """Best first; of equals the simpler model, which is the one of the smaller C, then of the smaller gamma."""
+    """Best first; of equals the simpler model, which is the one of smaller C, then of smaller gamma."""
     return sorted(scores, key=lambda score: (-score.accuracy, score.combination))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,7 @@ GOOD, FAIR = 0.95, 0.8  # accuracies from which a cell is green, or yellow
 
 def demo(
     picture: Annotated[Path, typer.Option(help="Where the heat map goes, as PNG.")] = Path("smexec-demo.png"),
-    workers: Annotated[int, typer.Option(min=1, help="Jobs in flight at a time.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = os.cpu_count() or 1,
 ) -> None:
     """Run a parameter grid as Training Jobs on this machine, and draw its heat map."""
     _need_the_extras()
@@ -35,7 +36,7 @@ def demo(
 
     console = Console()
     console.print("[bold]smexec demo[/]: support vector machines on handwritten digits, a grid of C × gamma.")
-    console.print("Every combination is a Training Job; the service they run on is smexec's own, on loopback.\n")
+    console.print("Each combination is a Training Job; they run on smexec's own service, on loopback.\n")
     start = time.perf_counter()
     with SageMakerExecutor(workers, instance_type="local") as executor:
         scores = watch(console, executor, grid())
@@ -87,10 +88,6 @@ def podium(scores: Sequence[Score]) -> Table:
 
 
 def _need_the_extras() -> None:
-    try:
-        import matplotlib as _matplotlib
-        import sklearn as _sklearn
-    except ImportError as missing:
-        raise SmexecError(
-            f"the demo needs {missing.name}, which is not installed: pip install 'smexec[local,report]'"
-        ) from missing
+    missing = [name for name in ("matplotlib", "moto", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise SmexecError(f"the demo needs {', '.join(missing)}: pip install 'smexec[local,report]'")
