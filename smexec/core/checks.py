@@ -1,0 +1,147 @@
+"""What a setting's value may be. A check returns the value in its one form, or raises ValueError: why, and
+what is allowed. The limits are botocore's model of CreateTrainingJob.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], Any]
+
+LOCAL = "local"
+_VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?")
+_ROLE_ARN = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/[\w+=,.@/\-]+")
+_ROLE_NAME = re.compile(r"[\w+=,.@\-]{1,64}")
+_PREFIX = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*-?")
+_ROOT_LIMIT = 900  # of S3Uri's 1,024 characters: the rest is for the keys that we put below it
+
+
+def text(limit: int) -> Check:
+    """A text of 1 to ``limit`` characters."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= limit:
+            raise ValueError(f"it must be a text of 1 to {limit} characters")
+        return value
+
+    return check
+
+
+def texts(most: int, limit: int) -> Check:
+    """At most ``most`` texts of 1 to ``limit`` characters."""
+    one = text(limit)
+
+    def check(value: Any) -> tuple[str, ...]:
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise ValueError("it must be a list of texts")
+        items = tuple(one(item) for item in value)
+        if len(items) > most:
+            raise ValueError(f"at most {most} are allowed, and these are {len(items)}")
+        return items
+
+    return check
+
+
+def whole(least: int, most: int) -> Check:
+    """A whole number from ``least`` to ``most``."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
+            raise ValueError(f"it must be a whole number from {least} to {most}")
+        return int(value)
+
+    return check
+
+
+def flag(value: Any) -> bool:
+    """True or False, nothing that merely counts as one."""
+    if not isinstance(value, bool):
+        raise ValueError("it must be True or False")
+    return value
+
+
+def instance_type(value: Any) -> str:
+    """``local``, or anything of the form ``ml.family.size``: AWS adds types faster than botocore lists them."""
+    if isinstance(value, str) and (value == LOCAL or re.fullmatch(r"ml\.[a-z0-9\-]+\.[a-z0-9]+", value)):
+        return value
+    hint = f' (did you mean "ml.{value}"?)' if isinstance(value, str) and value.count(".") == 1 else ""
+    raise ValueError(f'it must be like "ml.m5.large", or "local"{hint}')
+
+
+def role(value: Any) -> str:
+    """A role's ARN, or its name."""
+    if isinstance(value, str) and (_ROLE_ARN.fullmatch(value) or _ROLE_NAME.fullmatch(value)):
+        return value
+    raise ValueError("it must be a role's ARN (arn:aws:iam::123456789012:role/name) or its name")
+
+
+def s3_uri(value: Any) -> str:
+    """``s3://bucket/prefix``; a slash at its end goes."""
+    if not isinstance(value, str) or not _S3_URI.fullmatch(value):
+        raise ValueError("it must be like s3://bucket or s3://bucket/prefix")
+    if len(value) > _ROOT_LIMIT:
+        raise ValueError(f"it must have at most {_ROOT_LIMIT} characters")
+    return value.rstrip("/")
+
+
+def job_name_prefix(value: Any) -> str:
+    """What a job's name may begin with; what exceeds the room before run and number is cut off."""
+    if isinstance(value, str) and len(value) <= 48 and _PREFIX.fullmatch(value):
+        return value
+    raise ValueError("it must be letters, digits and hyphens, at most 48, beginning with a letter or digit")
+
+
+def environment_variables(value: Any) -> tuple[tuple[str, str], ...]:
+    """At most 100 of name ≤ 512 and value ≤ 512 characters; numbers are taken as their text."""
+    if not isinstance(value, Mapping):
+        raise ValueError('it must be a mapping: {"NAME": "value"}')
+    if len(value) > 100:
+        raise ValueError(f"at most 100 are allowed, and these are {len(value)}")
+    for name, content in value.items():
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or len(name) > 512:
+            raise ValueError(f"{name!r} is no variable's name: letters, digits and _, no digit first")
+        if isinstance(content, bool) or not isinstance(content, str | int | float):
+            raise ValueError(f"{name} must be a text, not {type(content).__name__}")
+        if len(str(content)) > 512:
+            raise ValueError(f"{name} has {len(str(content))} characters; 512 are allowed")
+    return tuple((name, str(content)) for name, content in value.items())
+
+
+def tags(value: Any) -> tuple[tuple[str, str], ...]:
+    """At most 50 pairs of ≤ 128 and ≤ 256 characters, from a mapping, pairs, or the API's own form."""
+    pairs = tuple(_pair(item) for item in (value.items() if isinstance(value, Mapping) else value))
+    if len(pairs) > 50:
+        raise ValueError(f"at most 50 are allowed, and these are {len(pairs)}")
+    for key, content in pairs:
+        if not 1 <= len(key) <= 128 or len(content) > 256:
+            raise ValueError(f"{key!r}: a key has 1 to 128 characters, a value at most 256")
+    return pairs
+
+
+def _pair(item: Any) -> tuple[str, str]:
+    if isinstance(item, Mapping) and {"Key", "Value"} == set(item):
+        item = (item["Key"], item["Value"])
+    if isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return item[0], item[1]
+    raise ValueError(f'{item!r} is no tag: give {{"key": "value"}} or ("key", "value"), both texts')
+
+
+def session(value: Any) -> Any:
+    """A boto3 or aioboto3 session, or something that has a ``boto_session`` as the SageMaker SDK's does."""
+    found = getattr(value, "boto_session", value)
+    if hasattr(found, "client") and hasattr(found, "region_name"):
+        return found
+    raise ValueError("it must be a boto3, aioboto3 or sagemaker Session")
+
+
+def from_text(value: str, kind: str) -> Any:
+    """An environment variable's text as the kind that its setting has."""
+    if kind == "bool":
+        known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        return known.get(value.lower(), value)
+    if kind.startswith("int"):
+        return int(value) if value.strip().lstrip("-").isdigit() else value
+    return value
