@@ -1,0 +1,56 @@
+"""What to ask next, and when. Everything here is a function of times that are passed in.
+
+The cost of watching depends on what is in flight and new, never on what is finished: events are listed from
+where the last listing ended, and with nothing in flight nothing is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from smexec.worker.protocol import Event
+
+EVENTS_SOONEST, EVENTS_LATEST = 0.05, 1.0  # seconds between two listings of events
+STATUS_SOONEST, STATUS_LATEST = 1.0, 10.0  # ListTrainingJobs: 2 requests/s for a whole account
+DYING_LATEST = 1.0  # while a job is being stopped, say
+_EASE = 0.25  # the share of the quiet time so far that is waited again
+
+#: How late an event may come to be listed behind one with a later name: clocks of machines differ, and a
+#: PUT takes its time. What comes later than this is found when its job's status says that it has ended.
+OVERLAP = 60_000  # milliseconds
+
+
+def events_delay(quiet: float) -> float:
+    """Seconds to wait before events are listed again, ``quiet`` seconds after anything last happened."""
+    return min(EVENTS_LATEST, max(EVENTS_SOONEST, quiet * _EASE))
+
+
+def status_delay(quiet: float, dying: bool) -> float:
+    """The same for the jobs' statuses; ``dying``: some job's end is known to be near."""
+    latest = DYING_LATEST if dying else STATUS_LATEST
+    return min(latest, max(STATUS_SOONEST, quiet * _EASE))
+
+
+@dataclass
+class Tail:
+    """Where to go on reading a run's events, and which of the overlap have been read already."""
+
+    newest: int = 0
+    _read: set[str] = field(default_factory=set)
+
+    @property
+    def start_after(self) -> str:
+        """S3's StartAfter: names of events begin with their time."""
+        return f"{max(0, self.newest - OVERLAP):013d}"
+
+    def take(self, names: Iterable[str]) -> list[Event]:
+        """The events among the names that were not read before, in the order of their times.
+
+        :raises ValueError: a name is no event's
+        """
+        news = [Event.parse(name) for name in sorted(set(names) - self._read)]
+        self.newest = max([self.newest, *(event.milliseconds for event in news)])
+        self._read |= {event.name for event in news}
+        self._read = {name for name in self._read if name >= self.start_after}
+        return news

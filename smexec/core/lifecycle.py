@@ -1,0 +1,116 @@
+"""What a job's observations mean: ``(job, observation) → (job, actions)``, without a clock and without I/O.
+
+Three sources speak of a job: its own events in S3 (first, and mostly alone), the service's status (deaths),
+and the user (cancel, stop). They come in any order and more than once. Nothing but a resolved future ends
+a job here: whatever the service fails to say, the job stays in sight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias
+
+ENDED_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One Training Job in flight.
+
+    :ivar created_at: the client's clock, seconds
+    :ivar running: its call has started
+    :ivar stop_asked: we asked the service to stop it
+    :ivar stop_reported: its worker said that it was told to stop; why, only the status can tell
+    """
+
+    name: str
+    created_at: float
+    running: bool = False
+    stop_asked: bool = False
+    stop_reported: bool = False
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether its end is near, so that its status is worth asking for soon."""
+        return self.stop_asked or self.stop_reported
+
+
+@dataclass(frozen=True)
+class CallStarted:
+    """The worker says that the call has started."""
+
+
+@dataclass(frozen=True)
+class OutcomeWritten:
+    """The worker wrote an outcome to this URI."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class StopReported:
+    """The outcome that the worker wrote says "stopped"."""
+
+
+@dataclass(frozen=True)
+class StatusSeen:
+    """TrainingJobStatus and SecondaryStatus, from a list or a description."""
+
+    status: str
+    secondary: str
+
+
+@dataclass(frozen=True)
+class StopWanted:
+    """The user cancelled the future, stopped it, or shut the executor down with ``cancel_futures``."""
+
+
+Observation: TypeAlias = CallStarted | OutcomeWritten | StopReported | StatusSeen | StopWanted
+
+
+class Do(Enum):
+    """Actions without a parameter."""
+
+    MARK_RUNNING = "mark running"
+    STOP = "stop the job"
+    INVESTIGATE = "find out how it ended"
+    CONCLUDE_STOPPED = "resolve as stopped"
+
+
+@dataclass(frozen=True)
+class ReadOutcome:
+    """Fetch the outcome and resolve the future with it."""
+
+    uri: str
+
+
+Action: TypeAlias = Do | ReadOutcome
+
+
+def advance(job: Job, seen: Observation) -> tuple[Job, tuple[Action, ...]]:
+    """The job as it is now known to be, and what is to be done about it."""
+    match seen:
+        case CallStarted():
+            return _running(job)
+        case OutcomeWritten(uri):
+            return job, (ReadOutcome(uri),)
+        case StopReported():
+            # A spot job is told to stop and then starts again, so its own word is final only if we asked.
+            conclusion = (Do.CONCLUDE_STOPPED,) if job.stop_asked else ()
+            return replace(job, stop_reported=True), conclusion
+        case StatusSeen(status, _) if status in ENDED_STATUSES:
+            return job, (Do.INVESTIGATE,)
+        case StatusSeen(_, "Training"):
+            return _running(job)
+        case StatusSeen("InProgress", _):
+            return replace(job, stop_reported=False), ()
+        case StopWanted() if not job.stop_asked:
+            return replace(job, stop_asked=True), (Do.STOP,)
+    return job, ()
+
+
+def _running(job: Job) -> tuple[Job, tuple[Action, ...]]:
+    if job.running:
+        return job, ()
+    return replace(job, running=True), (Do.MARK_RUNNING,)

@@ -1,0 +1,119 @@
+"""Settings and a call → the members of CreateTrainingJob. Limits and forms: botocore's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smexec.core.run import Keys, Run
+from smexec.core.settings import Settings
+from smexec.core.work import Call, Place
+from smexec.worker import protocol
+
+#: Real accounts must name a real type; the local service takes any and runs on this machine.
+_LOCAL_TYPE = "ml.m5.large"
+_HYPERPARAMETER_LIMIT = 2500
+
+
+def create_training_job(call: Call, job: str, run: Run, place: Place, worker_sha256: str) -> dict[str, Any]:
+    """The whole request. It holds neither the function nor its arguments: they come by channels."""
+    settings = call.settings
+    keys = Keys(place.root, run.id)
+    request: dict[str, Any] = {
+        "TrainingJobName": job,
+        "AlgorithmSpecification": {
+            "TrainingImage": place.image_uri,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": [place.python, _worker_path()],
+        },
+        "RoleArn": place.role,
+        "InputDataConfig": _channels(settings, keys, job, worker_sha256),
+        "OutputDataConfig": _output(settings, keys),
+        "ResourceConfig": _resources(settings),
+        "StoppingCondition": _limits(settings),
+        "RetryStrategy": {"MaximumRetryAttempts": settings.max_retry_attempts},
+        "HyperParameters": _orders(call, run, keys),
+        "EnableNetworkIsolation": settings.enable_network_isolation,
+        "EnableInterContainerTrafficEncryption": settings.encrypt_inter_container_traffic,
+        "EnableManagedSpotTraining": settings.use_spot_instances,
+    }
+    if settings.environment_variables:
+        request["Environment"] = dict(settings.environment_variables)
+    if settings.tags:
+        request["Tags"] = [{"Key": key, "Value": value} for key, value in settings.tags]
+    if settings.subnets:
+        request["VpcConfig"] = {
+            "Subnets": list(settings.subnets),
+            "SecurityGroupIds": list(settings.security_group_ids),
+        }
+    return request
+
+
+def _worker_path() -> str:
+    return f"/opt/ml/input/data/{protocol.WORKER_CHANNEL}/{protocol.WORKER_FILE}"
+
+
+def _channels(settings: Settings, keys: Keys, job: str, worker_sha256: str) -> list[dict[str, Any]]:
+    channels = {
+        protocol.WORKER_CHANNEL: keys.worker_file(worker_sha256),
+        protocol.CALL_CHANNEL: keys.call(job),
+    }
+    if settings.s3_kms_key:
+        channels[protocol.KEY_CHANNEL] = keys.run_key
+    return [
+        {
+            "ChannelName": name,
+            "DataSource": {
+                "S3DataSource": {
+                    "S3DataType": "S3Prefix",
+                    "S3Uri": uri,
+                    "S3DataDistributionType": "FullyReplicated",
+                }
+            },
+        }
+        for name, uri in channels.items()
+    ]
+
+
+def _output(settings: Settings, keys: Keys) -> dict[str, Any]:
+    output = {
+        "S3OutputPath": keys.output,
+        "CompressionType": "NONE" if settings.disable_output_compression else "GZIP",
+    }
+    if settings.s3_kms_key:
+        output["KmsKeyId"] = settings.s3_kms_key
+    return output
+
+
+def _resources(settings: Settings) -> dict[str, Any]:
+    resources: dict[str, Any] = {
+        "InstanceType": _LOCAL_TYPE if settings.is_local else settings.instance_type,
+        "InstanceCount": 1,
+        "VolumeSizeInGB": settings.volume_size,
+    }
+    if settings.keep_alive_period_in_seconds:
+        resources["KeepAlivePeriodInSeconds"] = settings.keep_alive_period_in_seconds
+    if settings.volume_kms_key:
+        resources["VolumeKmsKeyId"] = settings.volume_kms_key
+    return resources
+
+
+def _limits(settings: Settings) -> dict[str, int]:
+    limits = {"MaxRuntimeInSeconds": settings.max_runtime_in_seconds}
+    if settings.use_spot_instances:
+        limits["MaxWaitTimeInSeconds"] = settings.max_wait_time_in_seconds or settings.max_runtime_in_seconds
+    return limits
+
+
+def _orders(call: Call, run: Run, keys: Keys) -> dict[str, str]:
+    """What the worker is told. With a KMS key the signing key goes by a channel, encrypted."""
+    orders = {
+        protocol.RUN: run.id,
+        protocol.EVENTS: keys.events,
+        protocol.FUNCTION: call.function[:_HYPERPARAMETER_LIMIT],
+        protocol.ISOLATED: "true" if call.settings.enable_network_isolation else "false",
+    }
+    if call.settings.s3_kms_key:
+        orders[protocol.SSE_KMS_KEY] = call.settings.s3_kms_key
+    else:
+        orders[protocol.KEY] = run.key.hex()
+    return orders
