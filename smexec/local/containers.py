@@ -1,0 +1,323 @@
+"""What runs a job's command on one host: a process in namespaces of its own, or podman or docker.
+
+All sit behind :class:`Engine` and :class:`Container`. All run under the shim (``shim.py``), which holds a
+pipe to this service: when the service ends, however it ends, so does all that it has started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from smexec.local import shim
+
+KILLED = 128 + 9
+"""Exit code of a container that was ended by SIGKILL, as the engines report it."""
+
+OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
+"""Tells a command where its /opt/ml is, on systems where it cannot be mounted there."""
+
+# From the most isolation to the least; the first that this system allows is taken. Root needs no user
+# namespace, a container without privileges may not mount a /proc, which a PID namespace needs, and macOS
+# has none at all.
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("mount", "ipc", "uts", "pid"),
+    ("user", "mount", "ipc", "uts", "pid"),
+    ("mount", "ipc", "uts"),
+    ("user", "mount", "ipc", "uts"),
+    (),
+)
+
+logger = logging.getLogger(__name__)
+
+_OPT_ML = re.compile(r"(?<![\w./-])/opt/ml(?![\w.-])")
+
+
+class CannotStart(Exception):
+    """The container cannot be started, with a reason that the job's FailureReason can show."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One host's container.
+
+    Attributes:
+        name: unique on this machine.
+        image: the job's TrainingImage.
+        entrypoint: ContainerEntrypoint; empty: the image's own.
+        arguments: ContainerArguments; empty: ``train`` if the entry point is the image's own.
+        environment: all variables of the command.
+        opt_ml: the directory that it sees as /opt/ml.
+        workdir: a directory of its own for a command that is not in an image.
+        read_only: paths below /opt/ml that it must not change.
+        mounts: directories by their path in the container; a real image keeps its other files of /opt/ml.
+        hostname: as it calls itself; all of ``hosts`` can be reached by name.
+        hosts: name to IP address.
+        network: False under network isolation.
+    """
+
+    name: str
+    image: str
+    entrypoint: Sequence[str]
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    opt_ml: Path
+    workdir: Path
+    read_only: Sequence[str] = ()
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    hostname: str = "algo-1"
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    network: bool = True
+
+
+class Container:
+    """A running container. Its output is stdout and stderr, in the order in which they were written."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None and process.stdin is not None  # noqa: PT018
+        self.output: asyncio.StreamReader = process.stdout
+        self._process = process
+        self._lifeline = process.stdin
+
+    def terminate(self) -> None:
+        """SIGTERM to the command."""
+        self._order(shim.TERMINATE)
+
+    def kill(self) -> None:
+        """SIGKILL to all that runs in the container."""
+        self._order(shim.KILL)
+
+    async def wait(self) -> int:
+        """The exit code, as docker gives it. Nothing of the container runs any more then."""
+        try:
+            return await self._process.wait()
+        finally:
+            self._lifeline.close()
+
+    def _order(self, order: bytes) -> None:
+        # A container that has ended does not listen any more; that is no error.
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            self._lifeline.write(order)
+
+
+class Engine(Protocol):
+    """Starts containers."""
+
+    async def start(self, spec: Spec) -> Container:
+        """Start one.
+
+        Raises:
+            CannotStart: nothing was started, and the reason is the request's or the machine's.
+        """
+
+
+class ProcessEngine:
+    """Runs the command as a process of this machine, in namespaces as far as the system allows.
+
+    The machine is the image: PATH and home directory are those of the service's user.
+    """
+
+    def __init__(self) -> None:
+        self._level: asyncio.Task[tuple[str, ...]] | None = None
+
+    async def namespaces(self) -> tuple[str, ...]:
+        """Those of :data:`LEVELS` that work here; found out once, by trying."""
+        if self._level is None:
+            self._level = asyncio.create_task(_probe())
+        return await asyncio.shield(self._level)
+
+    async def start(self, spec: Spec) -> Container:
+        """See :class:`Engine`."""
+        return await _start(self.plan(spec, await self.namespaces()))
+
+    def plan(self, spec: Spec, namespaces: tuple[str, ...]) -> shim.Plan:
+        """What the shim has to do. Writes what it needs for that into the container's directory."""
+        if not spec.entrypoint:
+            raise CannotStart(
+                f"ClientError: the process engine has no image {spec.image}, so it cannot know its command. "
+                "Give a ContainerEntrypoint, or run the service with the engine podman or docker."
+            )
+        outside = [path for path in spec.mounts if not _OPT_ML.match(path)]
+        if outside:
+            raise CannotStart(f"ClientError: the process engine mounts only below /opt/ml, not {outside[0]}")
+        if "mount" not in namespaces:
+            spec = without_mounts(spec)
+        return {
+            "command": [*spec.entrypoint, *spec.arguments],
+            "environment": {**self.environment(spec), **spec.environment},
+            "workdir": str(spec.workdir),
+            "namespaces": [*namespaces, *([] if spec.network else _isolation(namespaces))],
+            "opt_ml": str(spec.opt_ml),
+            "read_only": list(spec.read_only),
+            "files": _own_hosts(spec) if "mount" in namespaces else {},
+            "hostname": spec.hostname,
+            "end": [],
+        }
+
+    def environment(self, spec: Spec) -> dict[str, str]:
+        """What an image would set, and a place for temporary files that is gone after the job."""
+        temporary = spec.workdir / "tmp"
+        temporary.mkdir(exist_ok=True)
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(Path.home()),  # /root for root, as on the platform
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "TMPDIR": str(temporary),
+        }
+
+
+@dataclass(frozen=True)
+class CommandEngine:
+    """podman or docker, by its command line: real containers of real images."""
+
+    program: str
+    memory: str | None = None  # as the engine writes it: 512m, 4g
+
+    async def start(self, spec: Spec) -> Container:
+        """See :class:`Engine`."""
+        if shutil.which(self.program) is None:
+            raise CannotStart(f"ClientError: the service has the engine {self.program}, but not its program.")
+        return await _start(
+            {
+                "command": self.command(spec),
+                "environment": dict(os.environ),  # for the engine's client; the container has its own
+                "workdir": "/",
+                "namespaces": [],
+                "opt_ml": "",
+                "read_only": [],
+                "files": {},
+                "hostname": spec.hostname,
+                "end": self.end(spec),
+            }
+        )
+
+    def command(self, spec: Spec) -> list[str]:
+        """``run …``: the entry point's rules are those of the platform."""
+        options = ["--rm", "--name", spec.name, "--hostname", spec.hostname]
+        options += ["--network", "host" if spec.network else "none"]
+        options += ["--init"] if self.program == "docker" or _has_podman_init() else []
+        options += ["--memory", self.memory] if self.memory else []
+        for name, address in spec.hosts.items():
+            options += ["--add-host", f"{name}:{address}"]
+        for path, directory in spec.mounts.items():
+            options += ["--volume", f"{directory}:{path}"]
+        for path in spec.read_only:
+            options += ["--volume", f"{spec.opt_ml / path.removeprefix(shim.OPT_ML + '/')}:{path}:ro"]
+        for name, value in {"HOME": "/root", **spec.environment}.items():
+            options += ["--env", f"{name}={value}"]
+        if not spec.entrypoint:
+            return [self.program, "run", *options, spec.image, *(spec.arguments or ["train"])]
+        first, *rest = spec.entrypoint
+        return [self.program, "run", *options, "--entrypoint", first, spec.image, *rest, *spec.arguments]
+
+    def end(self, spec: Spec) -> list[str]:
+        """Kills and removes the container."""
+        at_once = ["--time", "0"] if self.program == "podman" else []  # it would give it ten seconds first
+        return [self.program, "rm", "--force", *at_once, spec.name]
+
+
+def engine_named(name: str, memory: str | None = None) -> Engine:
+    """Of the service's configuration: process, podman or docker."""
+    return ProcessEngine() if name == "process" else CommandEngine(name, memory)
+
+
+def without_mounts(spec: Spec) -> Spec:
+    """The same container where /opt/ml cannot be mounted: names in it become names of the real place.
+
+    What finds the place by itself is told by :data:`OPT_ML_VARIABLE`.
+    """
+
+    def moved(text: str) -> str:
+        return _OPT_ML.sub(lambda _: str(spec.opt_ml), text)
+
+    environment = {name: moved(value) for name, value in spec.environment.items()}
+    return dataclasses.replace(
+        spec,
+        entrypoint=[moved(item) for item in spec.entrypoint],
+        arguments=[moved(item) for item in spec.arguments],
+        environment={**environment, OPT_ML_VARIABLE: str(spec.opt_ml)},
+        read_only=(),
+    )
+
+
+def _isolation(namespaces: tuple[str, ...]) -> list[str]:
+    if not namespaces:
+        logger.warning("no network namespace is allowed here: a job runs without its network isolation")
+        return []
+    return ["network"]
+
+
+def _own_hosts(spec: Spec) -> dict[str, str]:
+    """A file for /etc/hosts in which the hosts of the job have names."""
+    if not Path("/etc/hosts").is_file():
+        return {}
+    path = spec.workdir / "hosts"
+    own = "".join(f"{address} {name}\n" for name, address in spec.hosts.items())
+    path.write_text(own + Path("/etc/hosts").read_text(encoding="utf-8"), encoding="utf-8")
+    return {"/etc/hosts": str(path)}
+
+
+def _has_podman_init() -> bool:
+    """Debian recommends catatonit to podman but does not require it, and ``--init`` fails without."""
+    path = "/usr/libexec/podman:/usr/lib/podman:" + os.environ.get("PATH", os.defpath)
+    return shutil.which("catatonit", path=path) is not None
+
+
+async def _start(plan: shim.Plan) -> Container:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-S",
+        shim.__file__,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=STDOUT,
+        start_new_session=True,  # a terminal's Ctrl-C is the service's affair
+    )
+    assert process.stdin is not None
+    text = json.dumps(plan).encode()
+    process.stdin.write(shim.LENGTH.pack(len(text)) + text)
+    return Container(process)
+
+
+async def _probe() -> tuple[str, ...]:
+    """The first of the levels at which a command really sees its /opt/ml."""
+    if sys.platform != "linux":
+        return ()
+    for level in LEVELS:
+        if level and await _works(level):
+            return level
+    return ()
+
+
+async def _works(namespaces: tuple[str, ...]) -> bool:
+    with tempfile.TemporaryDirectory(prefix="smexec-") as directory:
+        witness = Path(directory, "witness")
+        witness.touch()  # noqa: ASYNC240  (an empty file, once per service)
+        spec = Spec(
+            name="probe",
+            image="",
+            entrypoint=["test", "-e", f"{shim.OPT_ML}/{witness.name}"],
+            arguments=[],
+            environment={},
+            opt_ml=Path(directory),
+            workdir=Path(directory),
+        )
+        container = await _start(ProcessEngine().plan(spec, namespaces))
+        said = await container.output.read()
+        code = await container.wait()
+        logger.debug("namespaces %s: exit code %d %s", namespaces, code, said.decode(errors="replace"))
+        return code == 0
