@@ -115,6 +115,8 @@ class TrainingJob:
         interruptions: what a test ordered to happen to it, in order; taken by whoever runs the job.
         warm_pool: None unless the job asked for a warm pool.
         reuses: the job whose warm instances this one runs on.
+        on_end: called in the same instant in which the end becomes visible, so that whoever sees the end also sees
+            what follows from it (a warm pool that is available).
     """
 
     request: dict[str, Any]
@@ -127,6 +129,7 @@ class TrainingJob:
     failure_reason: str | None = None
     warm_pool: WarmPool | None = None
     reuses: str | None = None
+    on_end: Callable[[TrainingJob], None] | None = None
 
     def __post_init__(self) -> None:
         self.created = self.modified = self.clock()
@@ -268,6 +271,8 @@ class TrainingJob:
         self._require_live()
         self._append(secondary, message)
         self.ended = self.transitions[-1].end = self.transitions[-1].start
+        if self.on_end is not None:
+            self.on_end(self)
 
     def _append(self, secondary: str, message: str) -> None:
         now = self.clock()

@@ -1,0 +1,162 @@
+"""What CreateTrainingJob checks beyond the shape of the request: members that depend on each other, the role, the inputs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from smexec.local.model import invalid
+
+PRINCIPAL = "sagemaker.amazonaws.com"
+
+
+def check_consistency(request: Mapping[str, Any]) -> None:
+    """Refuse members that exclude or need each other.
+
+    Raises:
+        ServiceError: ValidationException for the first rule broken.
+    """
+    problem = next(_inconsistencies(request), None)
+    if problem is not None:
+        raise invalid(problem)
+
+
+def _inconsistencies(request: Mapping[str, Any]) -> Iterator[str]:
+    yield from _algorithm_problems(request["AlgorithmSpecification"])
+    yield from _resource_problems(request)
+    yield from _time_problems(request)
+    yield from _duplicates("channel name", [channel["ChannelName"] for channel in request.get("InputDataConfig", ())])
+    yield from _duplicates("tag key", [tag["Key"] for tag in request.get("Tags", ())])
+    for channel in request.get("InputDataConfig", ()):
+        if not channel["DataSource"]:
+            yield f"DataSource of channel {channel['ChannelName']} must name an S3DataSource or a FileSystemDataSource."
+
+
+def _algorithm_problems(algorithm: Mapping[str, Any]) -> Iterator[str]:
+    image, name = algorithm.get("TrainingImage"), algorithm.get("AlgorithmName")
+    if bool(image) == bool(name):
+        yield "You must specify either TrainingImage or AlgorithmName in AlgorithmSpecification, but not both."
+
+
+def _resource_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    resources = request["ResourceConfig"]
+    groups = resources.get("InstanceGroups")
+    if groups and ("InstanceType" in resources or "InstanceCount" in resources):
+        yield "InstanceGroups cannot be specified together with InstanceType or InstanceCount in ResourceConfig."
+    if not groups and ("InstanceType" not in resources or "InstanceCount" not in resources):
+        yield "InstanceType and InstanceCount must be specified in ResourceConfig, unless InstanceGroups is."
+    if any(group.get("InstanceCount", 1) < 1 for group in groups or [resources]):
+        yield "InstanceCount in ResourceConfig must be at least 1."
+    if groups:
+        yield from _duplicates("instance group name", [group["InstanceGroupName"] for group in groups])
+    if resources.get("KeepAlivePeriodInSeconds") and (groups or request.get("EnableManagedSpotTraining")):
+        yield "KeepAlivePeriodInSeconds is not supported with managed spot training or with instance groups."
+
+
+def _time_problems(request: Mapping[str, Any]) -> Iterator[str]:
+    stopping = request["StoppingCondition"]
+    wait = stopping.get("MaxWaitTimeInSeconds")
+    if request.get("EnableManagedSpotTraining"):
+        if wait is None or wait < stopping.get("MaxRuntimeInSeconds", 86_400):
+            yield (
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds "
+                "when EnableManagedSpotTraining is set to true"
+            )
+    elif wait is not None:
+        yield "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+
+
+def _duplicates(what: str, names: list[str]) -> Iterator[str]:
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield f"Duplicate {what} '{name}'. Each {what} must be unique."
+
+
+class Preconditions:
+    """The checks that look at the account: does the role exist and trust SageMaker, is there anything to train on.
+
+    Args:
+        s3, iam: aiobotocore clients.
+    """
+
+    def __init__(self, s3: Any, iam: Any, region: str, account: str) -> None:
+        self._s3 = s3
+        self._iam = iam
+        self._region = region
+        self._account = account
+
+    async def check(self, request: Mapping[str, Any]) -> None:
+        """Refuse a request whose role or inputs are not there.
+
+        Raises:
+            ServiceError: ValidationException.
+        """
+        await self._check_role(request["RoleArn"])
+        sources = [channel["DataSource"].get("S3DataSource") for channel in request.get("InputDataConfig", ())]
+        await asyncio.gather(*(self._check_input(s["S3Uri"], request["RoleArn"]) for s in sources if s))
+
+    async def _check_role(self, arn: str) -> None:
+        account, name = arn.split(":")[4], arn.rpartition("/")[2]
+        if account != self._account:
+            raise invalid("RoleArn: Cross-account pass role is not allowed.")
+        try:
+            role = (await self._iam.get_role(RoleName=name))["Role"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            role = None
+        if role is None or role["Arn"] != arn or not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
+            raise invalid(
+                f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
+                f"'{PRINCIPAL}' to assume the role."
+            )
+
+    async def _check_input(self, uri: str, role: str) -> None:
+        bucket, prefix = split_s3_uri(uri)
+        try:
+            # A prefix that names one object is the common case, and cheaper to look up than to list.
+            found = prefix and await self._exists(bucket, prefix)
+            found = found or (await self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1))["KeyCount"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchBucket":
+                raise
+            found = 0
+        if not found:
+            raise invalid(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
+                f"exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that "
+                f'the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+            )
+
+    async def _exists(self, bucket: str, key: str) -> bool:
+        try:
+            await self._s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+            return False
+        return True
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key prefix of ``s3://bucket/prefix`` or ``https://s3.region.amazonaws.com/bucket/prefix``."""
+    url = urlsplit(uri)
+    if url.scheme == "s3":
+        return url.netloc, url.path.lstrip("/")
+    bucket, _, prefix = url.path.lstrip("/").partition("/")
+    return bucket, prefix
+
+
+def _trusts_sagemaker(policy: Mapping[str, Any]) -> bool:
+    statements = policy.get("Statement", [])
+    for statement in statements if isinstance(statements, list) else [statements]:
+        principal = statement.get("Principal", {})
+        services = "*" if principal == "*" else principal.get("Service", [])
+        named = [services] if isinstance(services, str) else services
+        if statement.get("Effect") == "Allow" and ("*" in named or PRINCIPAL in named):
+            return True
+    return False

@@ -1,0 +1,108 @@
+"""The child process that plays S3, CloudWatch Logs, STS, IAM, SQS and ECR: moto's server.
+
+Started as ``python -m smexec.local.moto_server FD DIRECTORY``, with a listening socket that its parent has bound (so that
+there is no race for the port, and requests queue until moto is imported) and with the read end of a pipe as stdin.  The
+kernel closes that pipe when the parent dies, however it dies; the child then ends, and takes with it the scratch
+directory that a killed parent could not remove.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_TERMINATE_SECONDS = 5.0
+
+
+class MotoServer:
+    """moto's server as a child process; an async context manager.
+
+    Args:
+        directory: the service's scratch directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+
+    async def __aenter__(self) -> MotoServer:
+        environment = {
+            **os.environ,
+            # Virtual-hosted addresses cannot be told from an IP address's first octet.
+            "S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true",
+            "MOTO_DISABLE_GLOBAL_CORS": "true",
+        }
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", __spec__.name, str(self._socket.fileno()), str(self._directory),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[self._socket.fileno()],
+            env=environment,
+            # Ctrl-C in a terminal is for the service, which then ends its children in order.
+            start_new_session=True,
+        )  # fmt: skip
+        # The child has its own copy; ours would keep connections alive that nobody serves if it died.
+        self._socket.close()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), _TERMINATE_SECONDS)
+        except asyncio.TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def died(self) -> int:
+        """Wait for the child to end; its exit code."""
+        if self._process is None:
+            raise RuntimeError("the moto server was not started")
+        return await self._process.wait()
+
+
+def _end_with_parent(directory: str) -> None:
+    """Block until the parent's end of the pipe is closed, then leave without waiting for open connections."""
+    sys.stdin.buffer.read()
+    shutil.rmtree(directory, ignore_errors=True)
+    os._exit(0)
+
+
+def main(fd: int, directory: str) -> None:
+    """Serve moto on the listening socket `fd` until the parent goes."""
+    threading.Thread(target=_end_with_parent, args=[directory], daemon=True).start()
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    try:
+        from moto.moto_server.werkzeug_app import MotoRequestHandler as base
+    except ImportError:  # older moto, which folds headers with underscores as werkzeug does
+        base = WSGIRequestHandler
+
+    class Handler(base):  # type: ignore[misc, valid-type]
+        protocol_version = "HTTP/1.1"  # connections stay open: most of a small request's time is in making them
+        disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for an ACK
+
+        def log_request(self, code: Any = "-", size: Any = "-") -> None:
+            """No access log: the service counts requests."""
+
+    app = DomainDispatcherApplication(create_backend_app)
+    make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler, fd=fd).serve_forever()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
