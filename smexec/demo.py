@@ -85,9 +85,7 @@ def draw_heat_map(scores: Sequence[Score], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _label(
-    axes: Axes, cs: Sequence[float], gammas: Sequence[float], rows: Sequence[Sequence[float]]
-) -> None:
+def _label(axes: Axes, cs: Sequence[float], gammas: Sequence[float], rows: Sequence[Sequence[float]]) -> None:
     axes.set_xticks(range(len(gammas)), [f"{gamma:g}" for gamma in gammas])
     axes.set_yticks(range(len(cs)), [f"{c:g}" for c in cs])
     axes.set_xlabel("gamma")

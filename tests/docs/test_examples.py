@@ -1,0 +1,95 @@
+"""Every Python example of the documentation is run: a page's blocks are one program, in the page's order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import smexec.testing
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(<!-- (?P<note>[^>]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
+
+def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:
+    """Note and code of a page's blocks: the note is an HTML comment right before the block, or empty."""
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        if match["language"] == language:
+            yield match["note"] or "", match["code"]
+
+
+def program(page: Path) -> str:
+    examples = [code for note, code in blocks(page, "python") if not note.startswith("not run:")]
+    return "\n\n".join(examples)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[smexec.testing.LocalService]:
+    with smexec.testing.local_service() as service:
+        yield service
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if program(page)], ids=lambda page: page.stem)
+def test_examples_run(page: Path, tmp_path: Path, service: smexec.testing.LocalService) -> None:
+    script = tmp_path / f"{page.stem}.py"
+    script.write_text(program(page), encoding="utf-8")
+    environment = {**os.environ, **service.environment}
+    command = [sys.executable, "-W", "error", str(script)]
+    run = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert not run.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_json_is_json(page: Path) -> None:
+    for _, code in blocks(page, "json"):
+        json.loads(code)
+
+
+def allowed(policy: str) -> set[str]:
+    """Actions that one of the policies of docs/real-aws.md allows."""
+    notes = {note: code for note, code in blocks(ROOT / "docs" / "real-aws.md", "json") if note}
+    actions = [statement["Action"] for statement in json.loads(notes[f"policy: {policy}"])["Statement"]]
+    return {action for item in actions for action in ([item] if isinstance(item, str) else item)}
+
+
+# What an API is called in a policy, where it is not called by its own name.
+ACTIONS = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:DeleteObjects": "s3:DeleteObject",
+}
+NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
+
+
+def test_the_policies_allow_what_is_called(tmp_path: Path) -> None:
+    with smexec.testing.local_service() as service:
+        environment = {**os.environ, **service.environment}
+        call = (
+            "import os, time\n"
+            "from smexec import SageMakerExecutor\n"
+            "with SageMakerExecutor(instance_type='ml.m5.large') as executor:\n"
+            "    assert executor.submit(abs, -1).result() == 1\n"
+            "    assert executor.submit(os._exit, 7).exception() is not None\n"
+            "    future = executor.submit(time.sleep, 60)\n"
+            "    while not future.running(): time.sleep(0.05)\n"
+            "    future.stop()\n"
+        )
+        service.reset_requests()
+        subprocess.run([sys.executable, "-c", call], env=environment, cwd=tmp_path, check=True, timeout=110)
+        called = {name.replace(".", ":", 1) for name in service.requests()}
+    needed = {ACTIONS.get(action, action) for action in called} - NEEDS_NO_PERMISSION
+    assert needed <= allowed("user") | allowed("role")
+    assert "sagemaker:CreateTrainingJob" in needed
