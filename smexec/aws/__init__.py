@@ -1,0 +1,1 @@
+"""Bytes ↔ AWS: sessions, rates, retries. Everything of boto's, its exceptions above all, ends here."""

@@ -1,0 +1,144 @@
+"""boto's exceptions → ours, once and in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from smexec import errors
+
+_THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "SlowDown",
+    }
+)
+_CREDENTIALS = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
+_LIMIT = re.compile(r"is (\d+) Instances.*request delta of (\d+) Instances")
+
+
+class Throttled(errors.ServiceUnavailable):
+    """Refused for its rate: to be asked again, more slowly."""
+
+
+class Unreachable(errors.ServiceUnavailable):
+    """No answer, or a failure on the service's side. The request may have been carried out."""
+
+
+class NameTaken(errors.InvalidRequest):
+    """A job of this name exists: ours, if we have asked before and got no answer."""
+
+
+class LimitReached(errors.ServiceError):
+    """ResourceLimitExceeded: the account's instances of this type are all in use.
+
+    :ivar hopeless: the limit is below what one job needs, so waiting cannot help
+    """
+
+    hopeless = False
+
+
+class NotFound(errors.ServiceError):
+    """No such object, or no such job."""
+
+
+@contextlib.contextmanager
+def border(operation: str) -> Iterator[None]:
+    """Let boto's exceptions out as ours, with the original as their cause.
+
+    :raises errors.ServiceError: or one of its kinds
+    """
+    import aiohttp
+    from botocore import exceptions as boto
+
+    try:
+        yield
+    except boto.ClientError as error:
+        raise _of_answer(operation, error.response) from error
+    except (
+        boto.NoCredentialsError,
+        boto.PartialCredentialsError,
+        boto.CredentialRetrievalError,
+        boto.SSOError,
+        boto.ProfileNotFound,
+    ) as error:
+        text = f"{operation}: {error} Log in (aws configure, aws sso login), or give session=..."
+        raise _made(errors.CredentialsError, operation, None, text) from error
+    except boto.NoRegionError as error:
+        raise errors.SettingsError("no region: set AWS_REGION, or give a session that has one") from error
+    except (boto.HTTPClientError, aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+        raise _made(Unreachable, operation, None, f"{operation}: {type(error).__name__}: {error}") from error
+    except boto.BotoCoreError as error:
+        raise _made(errors.InvalidRequest, operation, None, f"{operation}: {error}") from error
+
+
+def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
+    code = str(answer.get("Error", {}).get("Code", ""))
+    message = str(answer.get("Error", {}).get("Message", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    kind = _kind(code, message, status)
+    error = _made(kind, operation, code, f"{operation}: {message or code}{_advice(kind)}")
+    if isinstance(error, LimitReached):
+        found = _LIMIT.search(message)
+        error.hopeless = bool(found) and int(found[1]) < int(found[2])  # type: ignore[index]
+    return error
+
+
+def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
+    if code in _THROTTLED:
+        return Throttled
+    if code in _CREDENTIALS:
+        return errors.CredentialsError
+    if "Could not assume role" in message:
+        return errors.RoleError
+    if code in _DENIED:
+        return errors.AccessDenied
+    if code == "NoSuchBucket":
+        return errors.BucketNotFound
+    if code in ("NoSuchKey", "404") or "Requested resource not found" in message:
+        return NotFound
+    if code == "ResourceInUse":
+        return NameTaken
+    if code == "ResourceLimitExceeded":
+        return LimitReached
+    return Unreachable if status >= 500 else errors.InvalidRequest
+
+
+_ADVICE: dict[type[errors.ServiceError], str] = {
+    errors.CredentialsError: " Log in again (aws sso login), or give session=...",
+    errors.BucketNotFound: " Create the bucket, or give another s3_root_uri.",
+    errors.AccessDenied: " `smexec doctor` lists what is missing.",
+}
+
+
+def _advice(kind: type[errors.ServiceError]) -> str:
+    return _ADVICE.get(kind, "")
+
+
+def _made(
+    kind: type[errors.ServiceError], operation: str, code: str | None, text: str
+) -> errors.ServiceError:
+    error = kind(text)
+    error.operation, error.code = operation, code
+    return error

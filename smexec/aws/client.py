@@ -1,0 +1,127 @@
+"""One way to call AWS: a client when it is first used, a bucket for each API, retries for what will pass."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+import anyio
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from smexec.aws.border import Throttled, Unreachable, border
+from smexec.aws.session import Endpoint, open_session
+from smexec.core.rates import Bucket
+from smexec.errors import SettingsError
+
+#: What is known of rates, requests a second; the rest is learnt. facts: ListTrainingJobs 2/s, not adjustable.
+_GUESS = 5.0
+_BUCKETS: dict[str, tuple[float, float]] = {"ListTrainingJobs": (2.0, 2.0)}
+_UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDown is retried like the rest
+
+PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again
+_PAUSE = wait_random_exponential(multiplier=0.25, max=20)
+
+
+class Client:
+    """All of AWS that the engine uses. An async context manager, for use on one loop.
+
+    :param session: what the user gave as ``session``, or None
+    """
+
+    def __init__(self, session: Any, endpoint: Endpoint | None) -> None:
+        self._given = session
+        self._endpoint = endpoint
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, Any] = {}
+        self._opening = anyio.Lock()
+        self._buckets: dict[str, Bucket] = {}
+        self._session: Any = None
+
+    async def __aenter__(self) -> Client:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def region(self) -> str:
+        """:raises SettingsError: nothing says which"""
+        region = self._open_session().region_name
+        if not region:
+            raise SettingsError("no region: set AWS_REGION, or give a session that has one")
+        return str(region)
+
+    async def call(self, service: str, operation: str, patience: float = PATIENCE, **request: Any) -> Any:
+        """The answer of ``operation`` (``CreateTrainingJob``), as boto gives it.
+
+        :param patience: seconds for which a throttled or unanswered request is asked again
+        :raises smexec.errors.ServiceError: what AWS said, in our words
+        """
+        client = await self._client(service)
+        method = getattr(client, _snake(operation))
+        retrying = AsyncRetrying(
+            stop=stop_after_delay(patience),
+            wait=_PAUSE,
+            retry=retry_if_exception_type((Throttled, Unreachable)),
+            sleep=anyio.sleep,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self._attempt(service, operation, method, request)
+        raise AssertionError("tenacity ends by returning or raising")
+
+    async def _attempt(self, service: str, operation: str, method: Any, request: dict[str, Any]) -> Any:
+        bucket = self._bucket(service, operation)
+        if bucket:
+            await anyio.sleep(bucket.take(anyio.current_time()))
+        try:
+            with border(operation):
+                answer = await method(**request)
+        except Throttled:
+            if bucket:
+                bucket.throttled(anyio.current_time())
+            raise
+        if bucket:
+            bucket.succeeded()
+        return answer
+
+    def _bucket(self, service: str, operation: str) -> Bucket | None:
+        if service in _UNLIMITED:
+            return None
+        if operation not in self._buckets:
+            self._buckets[operation] = Bucket(*_BUCKETS.get(operation, (_GUESS,)))
+        return self._buckets[operation]
+
+    async def _client(self, service: str) -> Any:
+        async with self._opening:
+            if service not in self._clients:
+                self._clients[service] = await self._stack.enter_async_context(self._make(service))
+        return self._clients[service]
+
+    def _make(self, service: str) -> Any:
+        from aiobotocore.config import AioConfig
+
+        # Retries are ours, so that the buckets learn from every throttling. S3 has no bucket.
+        retries = {"mode": "standard", "total_max_attempts": 5 if service in _UNLIMITED else 1}
+        config = AioConfig(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=50)
+        with border("opening a client"):
+            return self._open_session().client(
+                service, config=config, endpoint_url=self._endpoint.url if self._endpoint else None
+            )
+
+    def _open_session(self) -> Any:
+        if self._session is None:
+            self._session = open_session(self._given, self._endpoint)
+        return self._session
+
+
+def _snake(operation: str) -> str:
+    """``CreateTrainingJob`` → ``create_training_job``, as boto names its methods."""
+    from botocore import xform_name
+
+    return str(xform_name(operation))

@@ -1,0 +1,247 @@
+"""What has to be there before the first job, looked at one thing after the other.
+
+Nothing is created but one empty object, which shows that the bucket can be written to and is deleted again.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from smexec.aws import s3
+from smexec.aws.border import NotFound, border
+from smexec.aws.client import Client
+from smexec.aws.identity import Identity, identity, role_arn
+from smexec.core.images import PythonVersion, is_gpu, stock_image
+from smexec.core.settings import Settings
+from smexec.errors import AccessDenied, ImageNotFound, RoleError, ServiceError, SettingsError, SmexecError
+
+SAGEMAKER = "sagemaker.amazonaws.com"
+_PATIENCE = 5.0  # seconds: somebody is waiting for the answer
+_GUIDE = "docs/real-aws.md has the policies"
+
+State = Literal["ok", "missing", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing.
+
+    :ivar state: "unknown" where we may not look, or where something else has to be mended first
+    :ivar remedy: what to do; empty if nothing
+    """
+
+    topic: str
+    state: State
+    text: str
+    remedy: str = ""
+
+
+@dataclass
+class Patient:
+    """Whom we examine, and what is known so far."""
+
+    settings: Settings
+    aws: Client
+    python: PythonVersion
+    caller: Identity | None = None
+
+
+Check = Callable[[Patient], Awaitable[Finding]]
+
+
+async def examine(patient: Patient) -> AsyncIterator[Finding]:
+    """One finding for each topic, as they are made. Nothing of AWS is raised: it becomes a finding."""
+    blocked = ""
+    for topic, check in CHECKS.items():
+        if blocked:
+            yield Finding(topic, "unknown", f"not looked at without {blocked}")
+            continue
+        finding = await _guarded(topic, check, patient)
+        yield finding
+        if finding.state == "missing" and topic in PREREQUISITES:
+            blocked = topic
+
+
+async def _guarded(topic: str, check: Check, patient: Patient) -> Finding:
+    try:
+        return await check(patient)
+    except AccessDenied as error:
+        return Finding(topic, "unknown", f"we may not look: {error}", f"Allow {error.operation}; {_GUIDE}.")
+    except SmexecError as error:
+        return Finding(topic, "missing", str(error))
+
+
+# -- region and credentials --------------------------------------------------------------------------------
+
+
+async def _region(patient: Patient) -> Finding:
+    try:
+        with border("reading the configuration"):
+            region = patient.aws.region
+    except SettingsError:
+        remedy = "export AWS_REGION=eu-west-1, or aws configure set region eu-west-1"
+        return Finding("region", "missing", "nothing says in which region jobs are to run", remedy)
+    return Finding("region", "ok", region)
+
+
+async def _credentials(patient: Patient) -> Finding:
+    patient.caller = await identity(patient.aws)
+    return Finding("credentials", "ok", patient.caller.arn)
+
+
+# -- role --------------------------------------------------------------------------------------------------
+
+
+async def _role(patient: Patient) -> Finding:
+    assert patient.caller is not None
+    try:
+        arn = await role_arn(patient.aws, patient.settings.role, patient.caller)
+        answer = await _ask(patient, "iam", "GetRole", RoleName=arn.rpartition("/")[2])
+    except RoleError as error:
+        return Finding("role", "missing", str(error), f"Create one; {_GUIDE}.")
+    except ServiceError as error:
+        if error.code != "NoSuchEntity":
+            raise
+        return Finding("role", "missing", str(error), f"Give another role=, or create it; {_GUIDE}.")
+    if not trusts_sagemaker(answer["Role"]["AssumeRolePolicyDocument"]):
+        remedy = f"Let {SAGEMAKER} assume it in its trust policy; {_GUIDE}."
+        return Finding("role", "missing", f"{arn} does not trust SageMaker", remedy)
+    return Finding("role", "ok", arn)
+
+
+def trusts_sagemaker(policy: dict[str, Any]) -> bool:
+    """Whether a role's trust policy lets SageMaker assume it."""
+    return any(
+        statement.get("Effect") == "Allow"
+        and SAGEMAKER in _listed((statement.get("Principal") or {}).get("Service"))
+        and {"sts:AssumeRole", "sts:*", "*"} & set(_listed(statement.get("Action")))
+        for statement in _listed(policy.get("Statement"))
+        if isinstance(statement.get("Principal"), dict)
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """IAM writes a list of one as the one."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+# -- bucket ------------------------------------------------------------------------------------------------
+
+
+async def _bucket(patient: Patient) -> Finding:
+    assert patient.caller is not None
+    region = patient.aws.region
+    default = f"s3://sagemaker-{region}-{patient.caller.account}/smexec"
+    root = patient.settings.s3_root_uri or default
+    bucket, _ = s3.split(root)
+    try:
+        await _ask(patient, "s3", "HeadBucket", Bucket=bucket)
+    except NotFound:
+        if root == default:
+            return Finding("bucket", "ok", f"{bucket} is not there yet: the first run creates it")
+        return Finding("bucket", "missing", f"{bucket} does not exist", f"aws s3 mb s3://{bucket}")
+    home = await _bucket_region(patient, bucket)
+    if home != region:
+        text = f"{bucket} is in {home}, and the jobs run in {region}"
+        return Finding("bucket", "missing", text, f"Give s3_root_uri= with a bucket in {region}.")
+    await _write_and_delete(patient, f"{root}/doctor/{uuid.uuid4().hex}")
+    return Finding("bucket", "ok", f"{root} is in {home} and can be written to")
+
+
+async def _bucket_region(patient: Patient, bucket: str) -> str:
+    answer = await _ask(patient, "s3", "GetBucketLocation", Bucket=bucket)
+    constraint = answer.get("LocationConstraint")
+    # S3's first two regions have names of their own here.
+    return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(constraint, constraint)
+
+
+async def _write_and_delete(patient: Patient, uri: str) -> None:
+    await s3.put(patient.aws, uri, [b""], patient.settings.s3_kms_key)
+    bucket, key = s3.split(uri)
+    await _ask(patient, "s3", "DeleteObject", Bucket=bucket, Key=key)
+
+
+# -- image -------------------------------------------------------------------------------------------------
+
+
+async def _image(patient: Patient) -> Finding:
+    region, given = patient.aws.region, patient.settings.image_uri
+    if not given:
+        try:
+            return Finding("image", "ok", stock_image(region, patient.python, _gpu(patient)))
+        except ImageNotFound as error:
+            return Finding("image", "missing", str(error))
+    registry = re.match(r"\d{12}\.dkr\.ecr\.([a-z0-9\-]+)\.", given)
+    if registry and registry[1] != region:
+        text = f"{given} is in {registry[1]}, and the jobs run in {region}"
+        return Finding("image", "missing", text, f"Push it to a repository in {region} too.")
+    return Finding(
+        "image", "ok", f"{given}: given by you; it needs Python {'.'.join(map(str, patient.python))}"
+    )
+
+
+def _gpu(patient: Patient) -> bool:
+    return is_gpu(patient.settings.instance_type)
+
+
+# -- quota -------------------------------------------------------------------------------------------------
+
+
+async def _quota(patient: Patient) -> Finding:
+    names = list(quota_names(patient.settings))
+    try:
+        quotas = [quota async for quota in _quotas(patient) if quota["QuotaName"] in names]
+    except ServiceError as error:
+        return Finding("quota", "unknown", f"Service Quotas does not say: {error}")
+    if len(quotas) < len(names):
+        return Finding("quota", "unknown", f"Service Quotas does not list: {', '.join(names)}")
+    text = "; ".join(f"{quota['QuotaName']}: {quota['Value']:g}" for quota in quotas)
+    short = [quota for quota in quotas if quota["Value"] < 1]
+    if short:
+        links = (_console(patient.aws.region, quota["QuotaCode"]) for quota in short)
+        return Finding("quota", "missing", text, f"Ask for more: {', '.join(links)}")
+    return Finding("quota", "ok", text)
+
+
+def quota_names(settings: Settings) -> Iterator[str]:
+    """What Service Quotas calls the limits that jobs with these settings count against."""
+    kind = "spot training job" if settings.use_spot_instances else "training job"
+    yield f"{settings.instance_type} for {kind} usage"
+    if settings.keep_alive_period_in_seconds:
+        yield f"{settings.instance_type} for training warm pool usage"
+
+
+async def _quotas(patient: Patient) -> AsyncIterator[dict[str, Any]]:
+    request: dict[str, Any] = {"ServiceCode": "sagemaker", "MaxResults": 100}
+    while True:
+        page = await _ask(patient, "service-quotas", "ListServiceQuotas", **request)
+        for quota in page["Quotas"]:
+            yield quota
+        if not page.get("NextToken"):
+            return
+        request["NextToken"] = page["NextToken"]
+
+
+def _console(region: str, code: str) -> str:
+    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas/{code}"
+
+
+async def _ask(patient: Patient, service: str, operation: str, **request: Any) -> Any:
+    return await patient.aws.call(service, operation, patience=_PATIENCE, **request)
+
+
+CHECKS: dict[str, Check] = {
+    "region": _region,
+    "credentials": _credentials,
+    "role": _role,
+    "bucket": _bucket,
+    "image": _image,
+    "quota": _quota,
+}
+PREREQUISITES = {"region", "credentials"}

@@ -1,0 +1,142 @@
+"""Calls → sections of bytes, and sections of outcomes → values.
+
+Code that the container cannot import travels by value: what is in ``__main__`` or a notebook always, and
+the package of the function and that of the module which submits it, unless they are installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import linecache
+import pickle
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import FrameType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from smexec.errors import CallNotPicklable
+from smexec.worker.call import dump
+from smexec.worker.protocol import Buffer
+
+SOURCE_LIMIT = 200_000  # characters of a file that travels along so that tracebacks show its lines
+
+_registering = threading.RLock()
+
+
+def dump_call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
+) -> list[Buffer]:
+    """The call's pickle and its out-of-band buffers, which are the arguments' own memory, uncopied.
+
+    :param caller: the name of the module that submits, or None
+    :raises CallNotPicklable: naming the function or the argument
+    """
+    modules = {*_modules_of(function), caller} - {None, "__main__"}
+    with _by_value(module for module in modules if module is not None):
+        try:
+            return dump((function, tuple(args), dict(kwargs)))
+        except Exception as error:
+            culprit = _culprit(function, args, kwargs)
+            raise CallNotPicklable(
+                f"{culprit} cannot be pickled, so it cannot be sent: {type(error).__name__}: {error}"
+            ) from error
+
+
+def load(sections: Sequence[Buffer]) -> Any:
+    """The inverse for an outcome. Only for sections whose signature holds: unpickling runs code."""
+    return pickle.loads(sections[0], buffers=sections[1:])  # noqa: S301
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What people call it: ``train``, ``Model.fit``, ``<lambda>``."""
+    inner = _innermost(function)
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return str(name).rpartition("<locals>.")[2]
+
+
+def sources_of(function: Callable[..., Any]) -> dict[str, str]:
+    """The text of the file that the function is written in, by its name; nothing if there is none."""
+    code = getattr(inspect.unwrap(_innermost(function)), "__code__", None)
+    if code is None or not _is_users_file(code.co_filename):
+        return {}
+    text = "".join(linecache.getlines(code.co_filename))
+    return {code.co_filename: text} if 0 < len(text) <= SOURCE_LIMIT else {}
+
+
+def calling_module(frame: FrameType | None) -> str | None:
+    """The name of the first module up the stack that is not ours."""
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] != "smexec":
+            return name
+        frame = frame.f_back
+    return None
+
+
+def _innermost(function: Callable[..., Any]) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__func__", function)
+
+
+def _modules_of(function: Callable[..., Any]) -> set[str | None]:
+    """Where the function is written, and where its object's class is."""
+    inner = _innermost(function)
+    return {
+        getattr(inner, "__module__", None),
+        type(getattr(function, "__self__", inner)).__module__,
+        type(inner).__module__,
+    }
+
+
+@contextlib.contextmanager
+def _by_value(modules: Iterable[str]) -> Iterator[None]:
+    """cloudpickle's registry is one for all threads, and the user may have entries of his own there."""
+    with _registering:
+        already = cloudpickle.list_registry_pickle_by_value()
+        packages = {module.partition(".")[0] for module in modules} - already
+        ours = [sys.modules[name] for name in packages if _is_users(sys.modules.get(name))]
+        for package in ours:
+            cloudpickle.register_pickle_by_value(package)
+        try:
+            yield
+        finally:
+            for package in ours:
+                cloudpickle.unregister_pickle_by_value(package)
+
+
+def _is_users(module: ModuleType | None) -> bool:
+    """Whether it is the user's own code, which no image has: not installed, not the interpreter's."""
+    if module is None or module.__name__ in ("smexec", "__main__"):
+        return False
+    folders = list(getattr(module, "__path__", []))  # a namespace package has no file
+    return any(_is_users_file(name) for name in [getattr(module, "__file__", None) or "", *folders])
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_users_file(name: str) -> bool:
+    if not name or name.startswith("<frozen"):
+        return False
+    if "/site-packages/" in name or "/dist-packages/" in name:
+        return False
+    paths = sysconfig.get_paths()
+    return not any(name.startswith(paths[kind] + "/") for kind in ("stdlib", "platstdlib"))
+
+
+def _culprit(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Which part it is, found by trying each alone."""
+    parts = [(f"the function {name_of(function)}", function)]
+    parts += [(f"argument {position}", value) for position, value in enumerate(args)]
+    parts += [(f"argument {name}=", value) for name, value in kwargs.items()]
+    for name, value in parts:
+        try:
+            dump(value)
+        except Exception:
+            return f"{name} ({type(value).__name__})"
+    return "the call"

@@ -1,0 +1,54 @@
+"""Why a job ended without an outcome: DescribeTrainingJob's answer → the exception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from smexec import errors
+
+
+def why(description: Mapping[str, Any]) -> errors.SmexecError:
+    """The exception for a job that has ended.
+
+    Source of the texts that are looked for: facts on FailureReason, reported by users; none of them is a
+    documented interface, so what is not recognised is a plain :class:`~smexec.errors.JobFailed`.
+    """
+    error = _classify(description)
+    error.locate(description["TrainingJobName"], description.get("FailureReason"))
+    if isinstance(error, errors.JobError):
+        error.status = description["TrainingJobStatus"]
+        error.secondary_status = description.get("SecondaryStatus")
+    return error
+
+
+def _classify(description: Mapping[str, Any]) -> errors.SmexecError:
+    status, secondary = description["TrainingJobStatus"], description.get("SecondaryStatus")
+    limits = description.get("StoppingCondition", {})
+    if secondary == "MaxRuntimeExceeded":
+        return errors.MaxRuntimeExceeded(
+            f"the job ran into max_runtime_in_seconds={limits.get('MaxRuntimeInSeconds')}"
+        )
+    if secondary == "MaxWaitTimeExceeded":
+        return errors.MaxWaitTimeExceeded(
+            f"spot capacity did not suffice within max_wait_time_in_seconds={limits.get('MaxWaitTimeInSeconds')}"
+        )
+    if status == "Stopped":
+        return errors.JobStopped("the job was stopped before its call had an outcome")
+    if status == "Completed":
+        return errors.OutcomeMissing(
+            "the job is Completed, yet it left no outcome: its image did not run our worker"
+        )
+    return _failed(description.get("FailureReason") or "the service gives no reason")
+
+
+def _failed(reason: str) -> errors.SmexecError:
+    if "Python mismatch" in reason:  # an image too old for the worker to say it in an outcome
+        return errors.PythonMismatch(reason)
+    if "CapacityError" in reason:
+        return errors.CapacityError(f"AWS has no such instance to give at present: {reason}")
+    if "InternalServerError" in reason:
+        return errors.InternalServerError(f"the service failed the job: {reason}")
+    if "OutOfMemory" in reason or "more memory" in reason or "exit code: 137" in reason:
+        return errors.OutOfMemory(9)
+    return errors.JobFailed(f"the job failed: {reason}")

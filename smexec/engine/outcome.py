@@ -1,0 +1,122 @@
+"""Envelopes that came back → outcomes. Nothing is unpickled before its signature holds."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from smexec import errors
+from smexec.capture import pickling
+from smexec.core.work import Outcome
+from smexec.worker import protocol
+from smexec.worker.protocol import Buffer, Header
+
+
+def read(key: bytes, job: str, envelope: Buffer) -> tuple[Header, Outcome]:
+    """The worker's header, and the outcome that it and the sections make.
+
+    Unpickles, which may take long and runs the user's code: for a thread, not for the loop.
+    """
+    try:
+        header, sections = protocol.unseal(key, protocol.outcome_purpose(job), envelope)
+    except (protocol.BadSignature, ValueError, KeyError) as error:
+        return {"outcome": protocol.BAD_SIGNATURE}, Outcome(error=_forged(job, error))
+    outcome = _outcome(header, sections, job)
+    if isinstance(outcome.error, errors.SmexecError) and header["outcome"] != protocol.RAISED:
+        outcome.error.locate(job_name=job, failure_reason=header.get("message"))
+    return header, outcome
+
+
+def from_archive(archive: Buffer) -> bytes | None:
+    """The envelope in an output.tar.gz, if the worker left one there.
+
+    :raises tarfile.TarError: it is no such archive
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        for member in tar:
+            if member.name.removeprefix("./") == f"{protocol.OUTPUT_FOLDER}/{protocol.OUTCOME_EVENT}":
+                file = tar.extractfile(member)
+                return file.read() if file else None
+    return None
+
+
+def _outcome(header: Header, sections: Sequence[memoryview], job: str) -> Outcome:
+    kind = header["outcome"]
+    if kind == protocol.VALUE:
+        return _loaded(header, sections, job, lambda value: Outcome(value=value))
+    if kind == protocol.RAISED:
+        return _loaded(header, sections, job, lambda error: Outcome(error=_with_cause(error, header, job)))
+    return Outcome(error=_with_cause(_stated(kind, header), header, job))
+
+
+def _loaded(
+    header: Header, sections: Sequence[memoryview], job: str, wrap: Callable[[Any], Outcome]
+) -> Outcome:
+    try:
+        return wrap(pickling.load(sections))
+    except BaseException as error:
+        what = f"exception ({header['type']}: {header['message']})" if "type" in header else "result"
+        unreadable = errors.ResultNotReadable(
+            f"the call's {what} came back but cannot be unpickled here: {type(error).__name__}: {error}"
+        )
+        unreadable.locate(job_name=job)
+        unreadable.__cause__ = _remote(header, job) or error
+        return Outcome(error=unreadable)
+
+
+def _stated(kind: str, header: Header) -> errors.SmexecError:
+    """The exception for an outcome that the worker states in words."""
+    said = f"{header.get('type')}: {header.get('message')}"
+    match kind:
+        case protocol.RAISED_UNPICKLABLE:
+            return errors.ExceptionNotPicklable(
+                f"the call raised {said}, and that exception cannot be sent back as itself: {header['why']}"
+            )
+        case protocol.VALUE_UNPICKLABLE:
+            return errors.ResultNotPicklable(
+                f"the call returned a value that cannot be pickled, so it cannot be sent back: {said}"
+            )
+        case protocol.UNREADABLE:
+            return errors.CallNotReadable(f"the call cannot be unpickled in the container: {said}")
+        case protocol.MISSING_MODULE:
+            return errors.MissingModule(header["module"])
+        case protocol.EXITED:
+            return errors.CallExited(header["code"])
+        case protocol.INTERRUPTED:
+            return errors.CallInterrupted(f"the call was ended by {said}")
+        case protocol.DIED:
+            return errors.CallDied(header["code"])
+        case protocol.KILLED:
+            return errors.CallKilled(header["signal"])
+        case protocol.OUT_OF_MEMORY:
+            return errors.OutOfMemory(header["signal"])
+        case protocol.PYTHON_MISMATCH:
+            return errors.PythonMismatch(
+                f"the client runs Python {header['client']} and the container Python {header['container']}: "
+                f"use an image with Python {header['client']} (image_uri=...), or run the client under "
+                f"Python {header['container']}"
+            )
+        case protocol.STOPPED:
+            return errors.JobStopped(header["message"])
+    return errors.SignatureError(f"the worker refused the call: {header['message']}")
+
+
+def _forged(job: str, error: Exception) -> errors.SignatureError:
+    forged = errors.SignatureError(
+        f"what lies in S3 as the outcome was not written by this run's worker, and was not unpickled: {error}"
+    )
+    forged.locate(job_name=job)
+    return forged
+
+
+def _with_cause(error: Any, header: Header, job: str) -> BaseException:
+    if not isinstance(error, BaseException):  # pickled as one, but its __reduce__ made something else of it
+        error = errors.ResultNotReadable(f"the call raised {header['type']}, which came back as {error!r}")
+    error.__cause__ = _remote(header, job)
+    return error
+
+
+def _remote(header: Header, job: str) -> errors.RemoteTraceback | None:
+    return errors.RemoteTraceback(header["traceback"], job) if "traceback" in header else None
