@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,9 +156,8 @@ async def _bucket(patient: Patient) -> Finding:
 
 async def _bucket_region(patient: Patient, bucket: str) -> str:
     answer = await _ask(patient, "s3", "GetBucketLocation", Bucket=bucket)
-    constraint = answer.get("LocationConstraint")
-    # S3's first two regions have names of their own here.
-    return {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(constraint, constraint)
+    constraint = str(answer.get("LocationConstraint") or "us-east-1")  # which has none
+    return "eu-west-1" if constraint == "EU" else constraint
 
 
 async def _write_and_delete(patient: Patient, uri: str) -> None:
@@ -198,15 +197,27 @@ async def _quota(patient: Patient) -> Finding:
     try:
         quotas = [quota async for quota in _quotas(patient) if quota["QuotaName"] in names]
     except ServiceError as error:
-        return Finding("quota", "unknown", f"Service Quotas does not say: {error}")
-    if len(quotas) < len(names):
-        return Finding("quota", "unknown", f"Service Quotas does not list: {', '.join(names)}")
+        reason = error.code or type(error).__name__
+        remedy = (
+            f"Allow servicequotas:ListServiceQuotas; {_GUIDE}." if isinstance(error, AccessDenied) else ""
+        )
+        return Finding("quota", "unknown", f"Service Quotas does not say ({reason})", remedy)
+    return judge_quotas(names, quotas, patient.aws.region)
+
+
+def judge_quotas(names: Sequence[str], quotas: Sequence[Mapping[str, Any]], region: str) -> Finding:
+    """Whether each of the quotas of these names allows one instance.
+
+    :param quotas: members of ListServiceQuotas' answer, those of the names
+    """
+    if missing := set(names) - {quota["QuotaName"] for quota in quotas}:
+        return Finding("quota", "unknown", f"Service Quotas does not list: {', '.join(sorted(missing))}")
     text = "; ".join(f"{quota['QuotaName']}: {quota['Value']:g}" for quota in quotas)
     short = [quota for quota in quotas if quota["Value"] < 1]
-    if short:
-        links = (_console(patient.aws.region, quota["QuotaCode"]) for quota in short)
-        return Finding("quota", "missing", text, f"Ask for more: {', '.join(links)}")
-    return Finding("quota", "ok", text)
+    if not short:
+        return Finding("quota", "ok", text)
+    links = ", ".join(_console(region, quota["QuotaCode"]) for quota in short)
+    return Finding("quota", "missing", text, f"Ask for more: {links}")
 
 
 def quota_names(settings: Settings) -> Iterator[str]:

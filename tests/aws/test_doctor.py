@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+import smexec.testing
+
+from smexec.aws.client import Client
+from smexec.aws.doctor import (
+    CHECKS,
+    Finding,
+    Patient,
+    examine,
+    judge_quotas,
+    quota_names,
+    trusts_sagemaker,
+)
+from smexec.aws.session import Endpoint
+from smexec.core.settings import make
+
+ELSEWHERE = "eu-west-1"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[smexec.testing.LocalService]:
+    with smexec.testing.local_service() as service:
+        yield service
+
+
+def findings(service: smexec.testing.LocalService, region: str = "", **given: Any) -> dict[str, Finding]:
+    """By topic; the role is the service's unless given."""
+    environment = service.environment
+    endpoint = Endpoint(
+        service.endpoint_url,
+        region or service.region,
+        environment["AWS_ACCESS_KEY_ID"],
+        environment["AWS_SECRET_ACCESS_KEY"],
+    )
+    settings = make({"role": service.role, **given}, {})
+
+    async def collect() -> dict[str, Finding]:
+        async with Client(None, endpoint) as aws:
+            patient = Patient(settings, aws, (3, 11))
+            return {finding.topic: finding async for finding in examine(patient)}
+
+    return anyio.run(collect)
+
+
+def policy(**statement: Any) -> dict[str, Any]:
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", **statement}],
+    }
+
+
+def test_a_healthy_account(service: smexec.testing.LocalService) -> None:
+    found = findings(service)
+    assert list(found) == list(CHECKS)
+    states = {topic: finding.state for topic, finding in found.items()}
+    assert states.pop("quota") == "unknown"  # moto has no quotas of SageMaker's
+    assert set(states.values()) == {"ok"}, found
+    assert found["role"].text == service.role
+    assert "pytorch-training" in found["image"].text
+
+
+def test_the_bucket_is_left_as_it_was(service: smexec.testing.LocalService) -> None:
+    assert findings(service, s3_root_uri=f"s3://{service.bucket}/probe")["bucket"].state == "ok"
+    listing = service.client("s3").list_objects_v2(Bucket=service.bucket, Prefix="probe")
+    assert listing["KeyCount"] == 0
+
+
+def test_a_role_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+    found = findings(service, role="arn:aws:iam::123456789012:role/nobody")["role"]
+    assert found.state == "missing"
+    assert "nobody" in found.text
+    assert "create it" in found.remedy
+
+
+def test_no_role_and_a_caller_that_is_none(service: smexec.testing.LocalService) -> None:
+    found = findings(service, role=None)["role"]
+    assert found.state == "missing"
+    assert "SMEXEC_ROLE" in found.text
+
+
+def test_a_role_that_does_not_trust_sagemaker(service: smexec.testing.LocalService) -> None:
+    document = json.dumps(policy(Principal={"Service": "ec2.amazonaws.com"}))
+    service.client("iam").create_role(RoleName="for-ec2", AssumeRolePolicyDocument=document)
+    found = findings(service, role="for-ec2")["role"]
+    assert found.state == "missing"
+    assert "does not trust SageMaker" in found.text
+    assert "trust policy" in found.remedy
+
+
+def test_a_role_that_we_may_not_look_at(service: smexec.testing.LocalService) -> None:
+    service.fault("GetRole", "error", code="AccessDenied", message="not for you", status=403)
+    found = findings(service)["role"]
+    assert found.state == "unknown"
+    assert "not for you" in found.text
+    assert "GetRole" in found.remedy
+
+
+def test_a_bucket_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+    found = findings(service, s3_root_uri="s3://no-such-bucket/x")["bucket"]
+    assert found.state == "missing"
+    assert found.remedy == "aws s3 mb s3://no-such-bucket"
+
+
+def test_the_default_bucket_need_not_exist(service: smexec.testing.LocalService) -> None:
+    found = findings(service, region=ELSEWHERE)["bucket"]
+    assert found.state == "ok"
+    assert "the first run creates it" in found.text
+    buckets = service.client("s3").list_buckets()["Buckets"]
+    assert f"sagemaker-{ELSEWHERE}" not in str(buckets)
+
+
+def test_a_bucket_in_another_region(service: smexec.testing.LocalService) -> None:
+    where = {"LocationConstraint": ELSEWHERE}
+    service.client("s3").create_bucket(Bucket="far-away", CreateBucketConfiguration=where)
+    found = findings(service, s3_root_uri="s3://far-away")["bucket"]
+    assert found.state == "missing"
+    assert ELSEWHERE in found.text
+    assert service.region in found.remedy
+
+
+def test_a_bucket_that_cannot_be_written_to(service: smexec.testing.LocalService) -> None:
+    service.fault("PutObject", "error", code="AccessDenied", message="read only", status=403)
+    found = findings(service)["bucket"]
+    assert found.state != "ok"
+    assert "PutObject" in found.remedy
+
+
+def test_expired_credentials_are_all_there_is_to_say(service: smexec.testing.LocalService) -> None:
+    service.fault("GetCallerIdentity", "error", code="ExpiredToken", message="it has expired", status=403)
+    found = findings(service)
+    assert found["credentials"].state == "missing"
+    assert "it has expired" in found["credentials"].text
+    later = [found[topic] for topic in ("role", "bucket", "image", "quota")]
+    assert {finding.state for finding in later} == {"unknown"}
+
+
+def test_an_image_in_another_region(service: smexec.testing.LocalService) -> None:
+    uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mine:1"
+    found = findings(service, image_uri=uri)["image"]
+    assert found.state == "missing"
+    assert "eu-west-1" in found.text
+
+
+def test_a_stock_image_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+    found = findings(service, region="us-iso-east-1")["image"]
+    assert found.state == "missing"
+    assert "image_uri=" in found.text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        policy(Principal={"Service": "sagemaker.amazonaws.com"}),
+        policy(Principal={"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}),
+        policy(
+            Principal={"Service": "sagemaker.amazonaws.com"},
+            Action=["sts:AssumeRole", "sts:SetSourceIdentity"],
+        ),
+        {"Statement": policy(Principal={"Service": "sagemaker.amazonaws.com"})["Statement"][0]},
+    ],
+)
+def test_policies_that_trust_sagemaker(document: dict[str, Any]) -> None:
+    assert trusts_sagemaker(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        policy(Principal={"Service": "lambda.amazonaws.com"}),
+        policy(Principal={"AWS": "arn:aws:iam::123456789012:root"}),
+        policy(Principal="*"),
+        policy(Principal={"Service": "sagemaker.amazonaws.com"}, Effect="Deny"),
+        policy(Principal={"Service": "sagemaker.amazonaws.com"}, Action="sts:TagSession"),
+    ],
+)
+def test_policies_that_do_not(document: dict[str, Any]) -> None:
+    assert not trusts_sagemaker(document)
+
+
+def quota(name: str, value: float) -> dict[str, Any]:
+    return {"QuotaName": name, "Value": value, "QuotaCode": "L-1234"}
+
+
+def test_quotas_that_suffice() -> None:
+    found = judge_quotas(["a", "b"], [quota("a", 4.0), quota("b", 1.0)], "eu-west-1")
+    assert found == Finding("quota", "ok", "a: 4; b: 1")
+
+
+def test_a_quota_of_nothing_and_where_to_ask_for_more() -> None:
+    found = judge_quotas(["a", "b"], [quota("a", 4.0), quota("b", 0.0)], "eu-west-1")
+    assert found.state == "missing"
+    assert (
+        "eu-west-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas/L-1234" in found.remedy
+    )
+
+
+def test_a_quota_that_is_not_listed() -> None:
+    assert judge_quotas(["a"], [], "eu-west-1") == Finding(
+        "quota", "unknown", "Service Quotas does not list: a"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, ["ml.m5.large for training job usage"]),
+        ({"use_spot_instances": True}, ["ml.m5.large for spot training job usage"]),
+        (
+            {"keep_alive_period_in_seconds": 60},
+            ["ml.m5.large for training job usage", "ml.m5.large for training warm pool usage"],
+        ),
+    ],
+)
+def test_what_jobs_count_against(given: dict[str, Any], names: list[str]) -> None:
+    assert list(quota_names(make(given, {}))) == names
