@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smexec.cli.demo import demo
-from smexec.cli.doctor import doctor
-from smexec.cli.local import local
+from smexec.cli import demo, doctor, local
 from smexec.errors import SmexecError
 
 app = typer.Typer(
@@ -19,7 +17,7 @@ app = typer.Typer(
     # A user's traceback is the user's own; typer's boxes would print every local variable, secrets too.
     pretty_exceptions_enable=False,
 )
-for command in (demo, doctor, local):
+for command in (demo.demo, doctor.doctor, local.local):
     app.command()(command)
 
 

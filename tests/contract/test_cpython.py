@@ -35,7 +35,7 @@ NOT_APPLICABLE = {
 }
 
 
-class SageMakerMixin(util.ExecutorMixin):  # type: ignore[misc]  # untyped
+class SageMakerMixin(util.ExecutorMixin):
     """Theirs, with our executor."""
 
     executor_type: type[LocalExecutor] = LocalExecutor
@@ -52,23 +52,19 @@ def applicable(case: type[Any]) -> type[Any]:
     return type(case.__name__, (case,), skipped)
 
 
-class TestExecutor(SageMakerMixin, applicable(executor.ExecutorTest), util.BaseTestCase):  # type: ignore[misc]
+class TestExecutor(SageMakerMixin, applicable(executor.ExecutorTest), util.BaseTestCase):
     pass
 
 
-class TestWait(SageMakerMixin, applicable(test_wait.WaitTests), util.BaseTestCase):  # type: ignore[misc]
+class TestWait(SageMakerMixin, applicable(test_wait.WaitTests), util.BaseTestCase):
     pass
 
 
-class TestAsCompleted(  # type: ignore[misc]
-    SageMakerMixin, applicable(test_as_completed.AsCompletedTests), util.BaseTestCase
-):
+class TestAsCompleted(SageMakerMixin, applicable(test_as_completed.AsCompletedTests), util.BaseTestCase):
     pass
 
 
-class TestShutdown(  # type: ignore[misc]
-    SageMakerMixin, applicable(test_shutdown.ExecutorShutdownTest), util.BaseTestCase
-):
+class TestShutdown(SageMakerMixin, applicable(test_shutdown.ExecutorShutdownTest), util.BaseTestCase):
     @pytest.fixture(autouse=True)
     def _children_know_our_executor(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Some tests run a program in a child, which imports the executor from ``concurrent.futures``."""
@@ -85,9 +81,7 @@ class TestShutdown(  # type: ignore[misc]
         monkeypatch.setattr(test_shutdown, "assert_python_ok", assert_python_ok)
 
 
-class TestDeadlock(  # type: ignore[misc]
-    SageMakerMixin, applicable(test_deadlock.ExecutorDeadlockTest), util.BaseTestCase
-):
+class TestDeadlock(SageMakerMixin, applicable(test_deadlock.ExecutorDeadlockTest), util.BaseTestCase):
     TIMEOUT = 60
 
     @pytest.fixture(autouse=True)
