@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from smexec.local import shim
+from smexec.local.layout import JobFailure
 
 KILLED = 128 + 9
 """Exit code of a container that was ended by SIGKILL, as the engines report it."""
@@ -44,10 +45,6 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 logger = logging.getLogger(__name__)
 
 _OPT_ML = re.compile(r"(?<![\w./-])/opt/ml(?![\w.-])")
-
-
-class CannotStart(Exception):
-    """The container cannot be started, with a reason that the job's FailureReason can show."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,14 @@ class Container:
 class Engine(Protocol):
     """Starts containers."""
 
+    def prepare(self) -> None:
+        """Begin to find out what can be known before the first job; within a running loop."""
+
     async def start(self, spec: Spec) -> Container:
         """Start one.
 
         Raises:
-            CannotStart: nothing was started, and the reason is the request's or the machine's.
+            JobFailure: nothing was started, and the reason is the request's or the machine's.
         """
 
 
@@ -133,10 +133,15 @@ class ProcessEngine:
     def __init__(self) -> None:
         self._level: asyncio.Task[tuple[str, ...]] | None = None
 
-    async def namespaces(self) -> tuple[str, ...]:
-        """Those of :data:`LEVELS` that work here; found out once, by trying."""
+    def prepare(self) -> None:
+        """See :class:`Engine`."""
         if self._level is None:
             self._level = asyncio.create_task(_probe())
+
+    async def namespaces(self) -> tuple[str, ...]:
+        """Those of :data:`LEVELS` that work here; found out once, by trying."""
+        self.prepare()
+        assert self._level is not None
         return await asyncio.shield(self._level)
 
     async def start(self, spec: Spec) -> Container:
@@ -146,13 +151,13 @@ class ProcessEngine:
     def plan(self, spec: Spec, namespaces: tuple[str, ...]) -> shim.Plan:
         """What the shim has to do. Writes what it needs for that into the container's directory."""
         if not spec.entrypoint:
-            raise CannotStart(
+            raise JobFailure(
                 f"ClientError: the process engine has no image {spec.image}, so it cannot know its command. "
                 "Give a ContainerEntrypoint, or run the service with the engine podman or docker."
             )
         outside = [path for path in spec.mounts if not _OPT_ML.match(path)]
         if outside:
-            raise CannotStart(f"ClientError: the process engine mounts only below /opt/ml, not {outside[0]}")
+            raise JobFailure(f"ClientError: the process engine mounts only below /opt/ml, not {outside[0]}")
         if "mount" not in namespaces:
             spec = without_mounts(spec)
         return {
@@ -186,10 +191,13 @@ class CommandEngine:
     program: str
     memory: str | None = None  # as the engine writes it: 512m, 4g
 
+    def prepare(self) -> None:
+        """See :class:`Engine`; there is nothing."""
+
     async def start(self, spec: Spec) -> Container:
         """See :class:`Engine`."""
         if shutil.which(self.program) is None:
-            raise CannotStart(f"ClientError: the service has the engine {self.program}, but not its program.")
+            raise JobFailure(f"ClientError: the service has the engine {self.program}, but not its program.")
         return await _start(
             {
                 "command": self.command(spec),

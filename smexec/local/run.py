@@ -1,13 +1,38 @@
-"""One job's life, from Starting to its end."""
+"""One job's life: Starting → Downloading → Training → Uploading → its end.
+
+The statuses are written through :class:`~smexec.local.jobs.TrainingJob`; here is what happens between them.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
 
 from smexec.local.config import ServiceConfig
-from smexec.local.jobs import TrainingJob
-from smexec.local.limits import WarmPools
+from smexec.local.containers import engine_named
+from smexec.local.host import HostRun, Surroundings
+from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, TrainingJob
+from smexec.local.layout import JobFailure, hosts_of
+from smexec.local.limits import WarmPools, take_capacity_error
+from smexec.local.transfer import Storage, upload_artifacts
+
+INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
+CAPACITY_ERROR = (
+    "CapacityError: Unable to provision requested ML compute capacity. "
+    "Please retry using a different ML instance type."
+)
+CAPACITY_SECONDS = 0.05  # between looks whether there is spot capacity again
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -17,18 +42,268 @@ class Platform:
     Attributes:
         config: the settings; the live ones may change at any time.
         directory: scratch space, removed when the service ends.
-        endpoint_url: the service's own address, for the job's container.
-        moto_url: the address behind it, for the platform's own downloads and uploads: not counted, no faults.
         warm_pools: the instances that ended jobs have left.
+        around: what the hosts need; its clients go to moto itself: not counted, hit by no fault.
     """
 
     config: ServiceConfig
     directory: Path
-    endpoint_url: str
-    moto_url: str
     warm_pools: WarmPools
+    around: Surroundings
+
+
+@asynccontextmanager
+async def running_platform(
+    config: ServiceConfig, directory: Path, endpoint_url: str, moto_url: str, warm_pools: WarmPools
+) -> AsyncIterator[Platform]:
+    """A platform whose clients are open for the block."""
+    session = aioboto3.Session(
+        aws_access_key_id="platform",
+        aws_secret_access_key="unchecked",  # noqa: S106
+        region_name=config.region,
+    )
+    # moto checks neither signatures nor checksums, which cost more than the requests.
+    options = AioConfig(
+        max_pool_connections=64,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    async with AsyncExitStack() as stack:
+        s3, logs = [
+            await stack.enter_async_context(session.client(name, endpoint_url=moto_url, config=options))
+            for name in ("s3", "logs")
+        ]
+        engine = engine_named(config.engine)
+        engine.prepare()
+        around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)
+        yield Platform(config, directory, warm_pools, around)
 
 
 async def run_job(job: TrainingJob, platform: Platform) -> None:
-    """Run a job from its creation to its end."""
-    job.fail("InternalServerError: this build of the local service has no engine yet")
+    """Run a job from its creation to its end. An error of ours ends it as the service's own errors do."""
+    try:
+        await Run(job, platform).live()
+    except JobFailure as failure:
+        job.fail(str(failure))
+    except Exception:
+        logger.exception("the run of %s failed", job.name)
+        job.fail(INTERNAL_ERROR)
+
+
+class Stopped(Exception):
+    """The job was stopped, or has run out of time."""
+
+
+class Reclaimed(Exception):
+    """The instances are gone; the job goes on with others. ``status`` is what it shows meanwhile."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Run:
+    """One job on its way; see :func:`run_job`."""
+
+    def __init__(self, job: TrainingJob, platform: Platform) -> None:
+        self._job = job
+        self._platform = platform
+        self._config = platform.config
+        self._retries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._end = "Stopped"
+
+    async def live(self) -> None:
+        """Try until an attempt is not interrupted.
+
+        Raises:
+            JobFailure: with the job's FailureReason.
+        """
+        if self._job.spot:
+            self._limit("MaxWaitTimeExceeded", self._job.request["StoppingCondition"]["MaxWaitTimeInSeconds"])
+        try:
+            while not await self._attempted():
+                pass
+        except Stopped:
+            self._job.stopped(self._end)
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+
+    async def _attempted(self) -> bool:
+        """Whether the job is done; False if its instances were taken away."""
+        await self._unless_stopped(self._start())
+        async with scratch(self._platform.directory) as directory:
+            resources = self._job.request["ResourceConfig"]
+            hosts = [
+                HostRun(self._job, host, directory / host.name, self._platform.around)
+                for host in hosts_of(resources)
+            ]
+            await self._unless_stopped(self._download(hosts))
+            try:
+                reason = await self._train(hosts)
+            except Reclaimed as reclaimed:
+                self._job.enter(reclaimed.status)
+                return False
+            self._timers.pop("MaxRuntimeExceeded").cancel()  # uploading takes the time it takes
+            await self._upload(hosts, directory, reason)
+            self._job.complete()
+        return True
+
+    # -- the phases ----------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        """Find instances: warm ones, or new ones if there is capacity."""
+        self._job.enter("Starting", LAUNCHING)
+        warm = self._platform.warm_pools.take(self._job, self._job.clock())
+        while not warm and take_capacity_error(self._job, self._config):
+            if not self._job.spot:
+                raise JobFailure(CAPACITY_ERROR)
+            await asyncio.sleep(CAPACITY_SECONDS)  # spot jobs wait for it
+        self._job.enter("Starting", PREPARING)
+        await asyncio.sleep(self._config.warm_start if warm else self._config.cold_start)
+        await self._linger()
+
+    async def _download(self, hosts: Sequence[HostRun]) -> None:
+        self._job.enter("Downloading")
+        self._limit("MaxRuntimeExceeded", self._job.request["StoppingCondition"]["MaxRuntimeInSeconds"])
+        await asyncio.gather(*(host.prepare() for host in hosts))
+        self._job.enter("Downloading", DOWNLOADING_IMAGE)
+        await self._linger()
+
+    async def _train(self, hosts: Sequence[HostRun]) -> str | None:
+        """Run all hosts to their end: a FailureReason, or None if all is well or the job was stopped.
+
+        Raises:
+            Reclaimed: the instances are gone.
+            JobFailure: a container could not run at all.
+        """
+        self._job.enter("Training")
+        running = {asyncio.create_task(host.run()): host for host in hosts}
+        try:
+            reason = await self._watch(running)
+        finally:  # one host's end by failure is the end of all; so is the service's own
+            for host in hosts:
+                host.kill()
+            await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*(host.save_checkpoints() for host in hosts))
+        await self._linger()
+        return reason
+
+    async def _watch(self, running: dict[asyncio.Task[int], HostRun]) -> str | None:
+        """Until all hosts have ended, one has failed, or something else ends them."""
+        pending = set(running)
+        stop = asyncio.create_task(self._job.stop_requested.wait())
+        order = asyncio.create_task(self._job.interruptions.get())
+        try:
+            while pending:
+                done, _ = await asyncio.wait({*pending, stop, order}, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in pending if task in done]:
+                    code = task.result()
+                    if code:
+                        return running[task].failure_reason(code)
+                    pending.discard(task)
+                if stop in done:
+                    await self._end_gently(running)
+                    return None
+                if order in done:
+                    await self._obey(order.result(), running)
+                    order = asyncio.create_task(self._job.interruptions.get())
+            return None
+        finally:
+            await cancelled(stop, order)
+
+    async def _obey(self, order: Interruption, running: dict[asyncio.Task[int], HostRun]) -> None:
+        """What a test wants to happen to the job."""
+        if order == "interrupt":
+            self._job.enter("Interrupted")
+            await self._end_gently(running)
+            raise Reclaimed("Interrupted")
+        for host in running.values():
+            host.kill()
+        if order == "internal-error":
+            if not self._retries:
+                raise JobFailure(INTERNAL_ERROR)
+            self._retries -= 1
+            raise Reclaimed("Restarting")
+
+    async def _end_gently(self, running: dict[asyncio.Task[int], HostRun]) -> None:
+        """SIGTERM, time to react, SIGKILL."""
+        for host in running.values():
+            host.terminate()
+        await asyncio.wait(running, timeout=self._config.stop_grace)
+        for host in running.values():
+            host.kill()
+        await asyncio.wait(running)
+
+    async def _upload(self, hosts: Sequence[HostRun], directory: Path, reason: str | None) -> None:
+        """Keep what was made, of failed and stopped jobs too.
+
+        Raises:
+            JobFailure: with the reason, or because the upload failed.
+        """
+        self._job.enter("Uploading")
+        made = {
+            "model": [host.layout.model for host in hosts],
+            "output": [host.layout.output_data for host in hosts],
+        }
+        output = self._job.request["OutputDataConfig"]
+        try:
+            await upload_artifacts(self._platform.around.storage, output, self._job.name, made, directory)
+        except JobFailure as failure:
+            reason = reason or str(failure)
+        await self._linger()
+        if self._job.stop_requested.is_set():
+            raise Stopped
+        if reason:
+            raise JobFailure(reason)
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    async def _linger(self) -> None:
+        """Stay in the phase for the least time that is configured."""
+        phase = self._job.transitions[-1]
+        await asyncio.sleep(self._config.delays.get(phase.status, 0.0) - phase.seconds(self._job.clock()))
+
+    def _limit(self, status: str, seconds: float) -> None:
+        """Stop the job after that time, if it is not limited already."""
+        if status not in self._timers:
+            self._timers[status] = asyncio.get_running_loop().call_later(seconds, self._time_is_up, status)
+
+    def _time_is_up(self, status: str) -> None:
+        if not self._job.stop_requested.is_set():
+            self._end = status
+            self._job.stop()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, or as much of it as can be done until the job is stopped.
+
+        Raises:
+            Stopped: it was.
+        """
+        doing, stop = asyncio.create_task(work), asyncio.create_task(self._job.stop_requested.wait())
+        try:
+            await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.done():
+                return doing.result()
+        finally:
+            await cancelled(doing, stop)
+        await self._linger()
+        raise Stopped
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what is not done, and wait for it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def scratch(parent: Path) -> AsyncIterator[Path]:
+    """A directory for the block. Names below are short, since sockets' paths must be, too."""
+    directory = tempfile.TemporaryDirectory(prefix="", dir=parent, ignore_cleanup_errors=True)
+    try:
+        yield Path(directory.name)
+    finally:
+        await asyncio.to_thread(directory.cleanup)

@@ -16,7 +16,7 @@ could not be made.
 """
 
 # pathlib would be a quarter of the time that it takes to start.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH112, PTH113, PTH114, PTH115, PTH118, PTH120, PTH123, PTH208, PTH211
 from __future__ import annotations
 
 import contextlib
@@ -364,7 +364,7 @@ def mount_world(plan: Plan) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int) -> None:
-    """Call mount(2); its error names the two ends."""
+    """As the system call of that name; its error tells both ends."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     try:
         libc("mount", *encoded, ctypes.c_ulong(flags), None)
