@@ -1,4 +1,4 @@
-"""``python -m smexec.local``: run the service; one line of JSON on stdout says that it is ready, and where."""
+"""``python -m smexec.local``: run the service; a line of JSON on stdout says that it is ready, and where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from smexec.local.server import Service, serve
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and serve until told to end."""
-    parser = argparse.ArgumentParser(prog="python -m smexec.local", description="An embedded local SageMaker.")
+    parser = argparse.ArgumentParser(
+        prog="python -m smexec.local", description="An embedded local SageMaker."
+    )
     add_arguments(parser)
     try:
         config = from_arguments(parser.parse_args(arguments))
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _announce(service: Service) -> None:
-    print(json.dumps(service.describe()), flush=True)
+    sys.stdout.write(json.dumps(service.describe()) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class TrainingApi:
 
     def __init__(
         self,
+        *,
         config: ServiceConfig,
         store: JobStore,
         warm_pools: WarmPools,
@@ -42,7 +43,7 @@ class TrainingApi:
         self._operations: Mapping[str, Callable[[Members], Awaitable[Members | None]]] = {
             "CreateTrainingJob": self.create,
             "DescribeTrainingJob": self.describe,
-            "ListTrainingJobs": self.list,
+            "ListTrainingJobs": self.list_jobs,
             "StopTrainingJob": self.stop,
             "UpdateTrainingJob": self.update,
             "DeleteTrainingJob": self.delete,
@@ -64,12 +65,13 @@ class TrainingApi:
         return await handler(parse_request(operation, body))
 
     async def create(self, members: Members) -> Members:
-        """CreateTrainingJob: checks from the cheapest to the dearest, then takes name and quota in one step."""
+        """CreateTrainingJob: checks from the cheapest to the dearest, then takes name and quota at once."""
         check_consistency(members)
         arn = training_job_arn(self._config, members["TrainingJobName"])
         self._store.require_free(members["TrainingJobName"], arn)
         await self._preconditions.check(members)
-        # Nothing is awaited from here on: of two creates that race for a name or for the last instance, one loses.
+        # Nothing is awaited from here on: of two creates that race for a name or for the last instance, one
+        # loses.
         job = TrainingJob(with_defaults(members), arn, self._clock, tags=_tags(members), on_end=self._ended)
         self._store.require_free(job.name, arn)
         check_quotas(job, self._holding(), self._config, job.created)
@@ -81,7 +83,7 @@ class TrainingApi:
         """DescribeTrainingJob."""
         return self._store.get(members["TrainingJobName"]).describe(self._clock())
 
-    async def list(self, members: Members) -> Members:
+    async def list_jobs(self, members: Members) -> Members:
         """ListTrainingJobs."""
         return self._store.page(members, self._clock())
 
@@ -133,7 +135,9 @@ class TrainingApi:
 
     def _set_keep_alive(self, job: TrainingJob, seconds: int) -> None:
         if job.ended is not None and not self._warm_pools.has(job, self._clock()):
-            raise invalid(f"The training job {job.name} has no warm pool that could be kept longer or shorter.")
+            raise invalid(
+                f"The training job {job.name} has no warm pool that could be kept longer or shorter."
+            )
         if job.warm_pool is None:
             job.warm_pool = WarmPool()
         self._warm_pools.set_keep_alive(job, seconds)
@@ -148,7 +152,8 @@ class TrainingApi:
 
 def training_job_arn(config: ServiceConfig, name: str) -> str:
     """The ARN of a job; the service writes names in lower case there."""
-    return f"arn:{partition(config.region)}:sagemaker:{config.region}:{config.account}:training-job/{name.lower()}"
+    place = f"arn:{partition(config.region)}:sagemaker:{config.region}:{config.account}"
+    return f"{place}:training-job/{name.lower()}"
 
 
 def partition(region: str) -> str:

@@ -1,9 +1,12 @@
-"""What CreateTrainingJob checks beyond the shape of the request: members that depend on each other, the role, the inputs."""
+"""What CreateTrainingJob checks beyond the shape of the request: members that depend on each other, the role,
+the inputs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,26 +32,28 @@ def _inconsistencies(request: Mapping[str, Any]) -> Iterator[str]:
     yield from _algorithm_problems(request["AlgorithmSpecification"])
     yield from _resource_problems(request)
     yield from _time_problems(request)
-    yield from _duplicates("channel name", [channel["ChannelName"] for channel in request.get("InputDataConfig", ())])
+    yield from _duplicates(
+        "channel name", [channel["ChannelName"] for channel in request.get("InputDataConfig", ())]
+    )
     yield from _duplicates("tag key", [tag["Key"] for tag in request.get("Tags", ())])
     for channel in request.get("InputDataConfig", ()):
         if not channel["DataSource"]:
-            yield f"DataSource of channel {channel['ChannelName']} must name an S3DataSource or a FileSystemDataSource."
+            yield f"Channel {channel['ChannelName']} must have an S3DataSource or a FileSystemDataSource."
 
 
 def _algorithm_problems(algorithm: Mapping[str, Any]) -> Iterator[str]:
     image, name = algorithm.get("TrainingImage"), algorithm.get("AlgorithmName")
     if bool(image) == bool(name):
-        yield "You must specify either TrainingImage or AlgorithmName in AlgorithmSpecification, but not both."
+        yield "AlgorithmSpecification must have either TrainingImage or AlgorithmName, and not both."
 
 
 def _resource_problems(request: Mapping[str, Any]) -> Iterator[str]:
     resources = request["ResourceConfig"]
     groups = resources.get("InstanceGroups")
     if groups and ("InstanceType" in resources or "InstanceCount" in resources):
-        yield "InstanceGroups cannot be specified together with InstanceType or InstanceCount in ResourceConfig."
+        yield "InstanceGroups in ResourceConfig excludes InstanceType and InstanceCount."
     if not groups and ("InstanceType" not in resources or "InstanceCount" not in resources):
-        yield "InstanceType and InstanceCount must be specified in ResourceConfig, unless InstanceGroups is."
+        yield "ResourceConfig must have InstanceType and InstanceCount, or InstanceGroups."
     if any(group.get("InstanceCount", 1) < 1 for group in groups or [resources]):
         yield "InstanceCount in ResourceConfig must be at least 1."
     if groups:
@@ -63,11 +68,14 @@ def _time_problems(request: Mapping[str, Any]) -> Iterator[str]:
     if request.get("EnableManagedSpotTraining"):
         if wait is None or wait < stopping.get("MaxRuntimeInSeconds", 86_400):
             yield (
-                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds "
-                "when EnableManagedSpotTraining is set to true"
+                "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+                "MaxRuntimeInSeconds when EnableManagedSpotTraining is set to true"
             )
     elif wait is not None:
-        yield "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+        yield (
+            "Invalid MaxWaitTimeInSeconds. "
+            "It is only supported when EnableManagedSpotTraining is set to true"
+        )
 
 
 def _duplicates(what: str, names: list[str]) -> Iterator[str]:
@@ -77,7 +85,8 @@ def _duplicates(what: str, names: list[str]) -> Iterator[str]:
 
 
 class Preconditions:
-    """The checks that look at the account: does the role exist and trust SageMaker, is there anything to train on.
+    """The checks that look at the account: does the role exist and trust SageMaker, is there anything to
+    train on.
 
     Args:
         s3, iam: aiobotocore clients.
@@ -96,7 +105,9 @@ class Preconditions:
             ServiceError: ValidationException.
         """
         await self._check_role(request["RoleArn"])
-        sources = [channel["DataSource"].get("S3DataSource") for channel in request.get("InputDataConfig", ())]
+        sources = [
+            channel["DataSource"].get("S3DataSource") for channel in request.get("InputDataConfig", ())
+        ]
         await asyncio.gather(*(self._check_input(s["S3Uri"], request["RoleArn"]) for s in sources if s))
 
     async def _check_role(self, arn: str) -> None:
@@ -117,33 +128,36 @@ class Preconditions:
 
     async def _check_input(self, uri: str, role: str) -> None:
         bucket, prefix = split_s3_uri(uri)
+        # A prefix that names one object is the common case, and cheaper to look up than to list.
+        if not (prefix and await self._exists(bucket, prefix)) and not await self._any(bucket, prefix):
+            raise invalid(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. '
+                f"Please ensure that the bucket exists in the selected region ({self._region}), "
+                "that objects exist under that S3 prefix, "
+                f'and that the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+            )
+
+    async def _any(self, bucket: str, prefix: str) -> bool:
         try:
-            # A prefix that names one object is the common case, and cheaper to look up than to list.
-            found = prefix and await self._exists(bucket, prefix)
-            found = found or (await self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1))["KeyCount"]
+            page = await self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise
-            found = 0
-        if not found:
-            raise invalid(
-                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
-                f"exists in the selected region ({self._region}), that objects exist under that S3 prefix, and that "
-                f'the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
-            )
+            return False
+        return bool(page["KeyCount"])
 
     async def _exists(self, bucket: str, key: str) -> bool:
         try:
             await self._s3.head_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
                 raise
             return False
         return True
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key prefix of ``s3://bucket/prefix`` or ``https://s3.region.amazonaws.com/bucket/prefix``."""
+    """Bucket and prefix of ``s3://bucket/prefix`` or ``https://s3.region.amazonaws.com/bucket/prefix``."""
     url = urlsplit(uri)
     if url.scheme == "s3":
         return url.netloc, url.path.lstrip("/")

@@ -1,27 +1,36 @@
-"""The control API under ``/_smexec/``: what a test can ask of the service beyond what AWS offers.  JSON in and out.
+"""The control API under ``/_smexec/``: what a test can ask of the service beyond what AWS offers.
 
-===========================  =====================================================================================
-``GET health``               the service is up: endpoint, region, account, bucket, role, pid
-``GET environment``          the environment variables that lead any AWS client to the service
-``POST configure``           new values of the live settings (:meth:`ServiceConfig.configure`); answers with them all
-``POST faults``              order a fault (the fields of :class:`Fault`); ``GET`` the open ones; ``DELETE`` them
-``GET requests``             number of requests by API, as ``{"s3.PutObject": 3}``; ``DELETE`` starts again from nothing
-``POST interrupt``           ``{"job", "kind"}``: a spot interruption, ``kill`` or ``internal-error`` for a job
-``POST wait``                ``{"job", "statuses", "timeout"}`` waits for a primary or secondary status and answers
-                             with the job's summary; ``{"requests", "timeout"}`` waits until each API has been asked
-                             at least that many times.  408 when the time is over
-``POST lease``               a chunked request whose body does not end: the service is wanted while the connection
-                             is open (see ``lease_grace``).  Answers ``200`` at once
-``GET credentials``          what a job's containers find at AWS_CONTAINER_CREDENTIALS_FULL_URI
-``POST shutdown``            end the service
-===========================  =====================================================================================
+JSON in and out; what is wrong with a request is said with status 400 or 404.
+
+``GET health``
+    Who and where the service is; answered once it is ready.
+``GET environment``
+    The environment variables that lead any AWS client to the service.
+``POST configure``
+    New values of live settings (see :meth:`ServiceConfig.configure`); answers with all settings.
+``POST faults``, ``GET faults``, ``DELETE faults``
+    Order a fault (the fields of :class:`Fault`); the open orders; forget them.
+``GET requests``, ``DELETE requests``
+    Number of requests by API, as ``{"s3.PutObject": 3}``; count from nothing again.
+``POST interrupt``
+    ``{"job", "kind"}``: what happens to a job, one of :data:`Interruption`.
+``POST wait``
+    ``{"job", "statuses", "timeout"}`` waits for a primary or secondary status, answers with the job;
+    ``{"requests", "timeout"}`` waits until each API was asked that many times.  408 when the time is over.
+``POST lease``
+    A chunked request whose body does not end: the service is wanted while the connection is open (see
+    ``lease_grace``).  The answer begins at once, with the line ``leased``.
+``GET credentials``
+    What a job's containers find at AWS_CONTAINER_CREDENTIALS_FULL_URI.
+``POST shutdown``
+    End the service.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
@@ -29,13 +38,15 @@ from typing import TYPE_CHECKING, Any, get_args
 from aiohttp import web
 
 from smexec.local.faults import Fault
-from smexec.local.jobs import Interruption
+from smexec.local.jobs import Interruption, TrainingJob
 from smexec.local.model import ServiceError
 
 if TYPE_CHECKING:
     from smexec.local.server import Service
 
 PREFIX = "/_smexec/"
+_DEFAULT_TIMEOUT = 60.0
+_CREDENTIALS_SECONDS = 3600
 
 
 class ControlApi:
@@ -43,72 +54,51 @@ class ControlApi:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._routes: Mapping[tuple[str, str], Callable[[web.BaseRequest], Awaitable[Any]]] = {
-            ("GET", "health"): self.health,
-            ("GET", "environment"): self.environment,
-            ("POST", "configure"): self.configure,
-            ("GET", "faults"): self.list_faults,
-            ("POST", "faults"): self.order_fault,
-            ("DELETE", "faults"): self.clear_faults,
-            ("GET", "requests"): self.requests,
-            ("DELETE", "requests"): self.reset_requests,
-            ("POST", "interrupt"): self.interrupt,
-            ("POST", "wait"): self.wait,
-            ("POST", "lease"): self.lease,
-            ("GET", "credentials"): self.credentials,
-            ("POST", "shutdown"): self.shutdown,
+        self._plain: Mapping[str, Callable[[], Any]] = {
+            "GET health": service.describe,
+            "GET environment": lambda: service.environment,
+            "GET faults": service.faults.describe,
+            "DELETE faults": service.faults.clear,
+            "GET requests": self._count,
+            "DELETE requests": service.requests.clear,
+            "GET credentials": self.credentials,
+            "POST shutdown": service.end.set,
+        }
+        self._with_order: Mapping[str, Callable[[Any], Awaitable[Any]]] = {
+            "POST configure": self.configure,
+            "POST faults": self.order_fault,
+            "POST interrupt": self.interrupt,
+            "POST wait": self.wait,
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one control request; what is wrong with it is said with status 400 or 404."""
-        route = self._routes.get((request.method, request.path.removeprefix(PREFIX)))
-        if route is None:
-            return _json({"error": f"no {request.method} {request.path} here"}, 404)
+        """Answer one control request."""
+        route = f"{request.method} {request.path.removeprefix(PREFIX)}"
+        if route == "POST lease":
+            return await self.lease(request)
         try:
-            answer = await route(request)
+            if route in self._plain:
+                return _json(self._plain[route]())
+            if route in self._with_order:
+                return _json(await self._with_order[route](await request.json()))
+        except TimeoutError as error:
+            return _json(error.args[0], 408)
         except (ValueError, TypeError, KeyError, ServiceError) as error:
             return _json({"error": f"{type(error).__name__}: {error}"}, 400)
-        return answer if isinstance(answer, web.StreamResponse) else _json(answer)
+        return _json({"error": f"no {route} here"}, 404)
 
-    async def health(self, request: web.BaseRequest) -> Any:
-        """Who the service is; it answers only once it is ready."""
-        return self._service.describe()
-
-    async def environment(self, request: web.BaseRequest) -> Any:
-        """The environment variables of a client."""
-        return self._service.environment
-
-    async def configure(self, request: web.BaseRequest) -> Any:
+    async def configure(self, changes: Any) -> Any:
         """Change live settings."""
-        self._service.config.configure(await request.json())
+        self._service.config.configure(changes)
         return dataclasses.asdict(self._service.config)
 
-    async def list_faults(self, request: web.BaseRequest) -> Any:
-        """The open orders."""
+    async def order_fault(self, order: Any) -> Any:
+        """Order a fault; answers with all that are open."""
+        self._service.faults.order(Fault(**order))
         return self._service.faults.describe()
 
-    async def order_fault(self, request: web.BaseRequest) -> Any:
-        """Order a fault."""
-        self._service.faults.order(Fault(**await request.json()))
-        return self._service.faults.describe()
-
-    async def clear_faults(self, request: web.BaseRequest) -> Any:
-        """Forget the open orders."""
-        self._service.faults.clear()
-        return []
-
-    async def requests(self, request: web.BaseRequest) -> Any:
-        """How often each API was asked."""
-        return dict(self._service.requests)
-
-    async def reset_requests(self, request: web.BaseRequest) -> Any:
-        """Count from nothing again."""
-        self._service.requests.clear()
-        return {}
-
-    async def interrupt(self, request: web.BaseRequest) -> Any:
+    async def interrupt(self, order: Any) -> Any:
         """Let something happen to a job that has not ended."""
-        order = await request.json()
         kind = order.get("kind", "interrupt")
         if kind not in get_args(Interruption):
             raise ValueError(f"kind must be one of {', '.join(get_args(Interruption))}, not {kind!r}")
@@ -118,56 +108,54 @@ class ControlApi:
         job.interruptions.put_nowait(kind)
         return job.summary()
 
-    async def wait(self, request: web.BaseRequest) -> Any:
-        """Wait for a job's status, or for a number of requests."""
-        order = await request.json()
-        condition = self._wait_for_job(order) if "job" in order else self._wait_for_requests(order["requests"])
-        try:
-            return await asyncio.wait_for(condition, order.get("timeout", 60.0))
-        except asyncio.TimeoutError:
-            state = self._service.store.get(order["job"]).summary() if "job" in order else dict(self._service.requests)
-            return _json(state, 408)
+    async def wait(self, order: Any) -> Any:
+        """Wait for a job's status, or for a number of requests.
 
-    async def _wait_for_job(self, order: Mapping[str, Any]) -> Any:
-        job, statuses = self._service.store.get(order["job"]), set(order["statuses"])
+        Raises:
+            TimeoutError: with the state that there is instead.
+        """
+        if "job" in order:
+            job = self._service.store.get(order["job"])
+            reached, state = self._status(job, set(order["statuses"])), job.summary
+        else:
+            reached, state = self._requested(order["requests"]), self._count
+        try:
+            await asyncio.wait_for(reached, order.get("timeout", _DEFAULT_TIMEOUT))
+        except asyncio.TimeoutError:
+            raise TimeoutError(state()) from None
+        return state()
+
+    def _count(self) -> dict[str, Any]:
+        return dict(self._service.requests)
+
+    async def _status(self, job: TrainingJob, statuses: set[str]) -> None:
         while not statuses & {job.status, job.secondary_status}:
             await job.changed()
-        return job.summary()
 
-    async def _wait_for_requests(self, wanted: Mapping[str, int]) -> Any:
-        requests = self._service.requests
-        while any(requests[name] < count for name, count in wanted.items()):
+    async def _requested(self, wanted: Mapping[str, int]) -> None:
+        while any(self._service.requests[name] < count for name, count in wanted.items()):
             await self._service.requested.wait()
-        return dict(requests)
 
     async def lease(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Hold the service until the client closes the connection, or dies, and the kernel closes it."""
-        with self._service.leases.taken():
-            response = web.StreamResponse()
+        """Hold the service until the client closes the connection, or dies and the kernel closes it."""
+        response = web.StreamResponse()
+        with self._service.leases.taken(), contextlib.suppress(ConnectionError, web.RequestPayloadError):
             await response.prepare(request)
             await response.write(b"leased\n")
-            try:
-                await request.read()
-            except (ConnectionError, asyncio.IncompleteReadError, web.RequestPayloadError):
-                pass  # the client has gone, which is what was waited for
+            await request.content.read()
         return response
 
-    async def credentials(self, request: web.BaseRequest) -> Any:
-        """Credentials of the job's role, in the form of the container credentials endpoint; always fresh for an hour."""
-        expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    def credentials(self) -> dict[str, str]:
+        """The job's role, in the form of the container credentials endpoint; always fresh for an hour."""
         environment = self._service.environment
+        expiration = time.gmtime(time.time() + _CREDENTIALS_SECONDS)
         return {
             "AccessKeyId": environment["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": environment["AWS_SECRET_ACCESS_KEY"],
             "Token": "local",
-            "Expiration": expiration,
+            "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", expiration),
         }
-
-    async def shutdown(self, request: web.BaseRequest) -> Any:
-        """End the service; the answer may still arrive."""
-        self._service.end.set()
-        return {}
 
 
 def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(text=json.dumps(value), status=status, content_type="application/json")
+    return web.json_response(value, status=status)

@@ -13,9 +13,9 @@ from smexec.local.wire import NAMED_ERRORS, Operation, named_error
 KINDS = frozenset({"error", "drop", "drop-before", "delay"}) | NAMED_ERRORS
 """What can be ordered.
 
-``throttle``, ``expired``, ``denied`` and ``internal`` are errors in the words of the API's own protocol; ``error`` takes
-code, message and status; ``drop`` closes the connection after the work was done, ``drop-before`` without doing it;
-``delay`` waits and then goes on.
+``throttle``, ``expired``, ``denied`` and ``internal`` are errors in the words of the API's own protocol;
+``error`` takes code, message and status; ``drop`` closes the connection after the work was done,
+``drop-before`` without doing it; ``delay`` waits and then goes on.
 """
 
 
@@ -52,7 +52,9 @@ class Fault:
     def hits(self, operation: Operation, text: Callable[[], str]) -> bool:
         """Whether a request is of the kind that was ordered; `text` gives what `match` is looked for in."""
         names = (operation.name, str(operation))
-        return any(fnmatchcase(name, self.operation) for name in names) and (not self.match or self.match in text())
+        return any(fnmatchcase(name, self.operation) for name in names) and (
+            not self.match or self.match in text()
+        )
 
     def error(self, operation: Operation, account: str) -> ServiceError | None:
         """The error to answer with, if that is what the fault is."""

@@ -1,7 +1,8 @@
 """A training job's record and its statuses: the only place that writes them.
 
-Times are epoch seconds (float), as the JSON protocol carries them; the clock is passed in.  What a status is called,
-which messages go with it and what Describe shows come from botocore's model and from output that users have published.
+Times are epoch seconds (float), as the JSON protocol carries them; the clock is passed in.  What a status is
+called, which messages go with it and what Describe shows come from botocore's model and from output that
+users have published.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Clock = Callable[[], float]
 """Returns the time now, in epoch seconds."""
 
 Interruption = Literal["interrupt", "kill", "internal-error"]
-"""What a test may do to a running job: reclaim its spot instances, SIGKILL its containers, break the platform."""
+"""What a test may do to a running job: reclaim its spot instances, SIGKILL its containers, break the
+platform.
+"""
 
 TERMINAL = frozenset({"Completed", "Failed", "Stopped"})
 """The primary statuses that a job never leaves."""
@@ -69,7 +72,12 @@ class Transition:
 
     def describe(self) -> dict[str, Any]:
         """As Describe shows it."""
-        shown = {"Status": self.status, "StartTime": self.start, "EndTime": self.end, "StatusMessage": self.message}
+        shown = {
+            "Status": self.status,
+            "StartTime": self.start,
+            "EndTime": self.end,
+            "StatusMessage": self.message,
+        }
         return {key: value for key, value in shown.items() if value is not None}
 
 
@@ -115,8 +123,8 @@ class TrainingJob:
         interruptions: what a test ordered to happen to it, in order; taken by whoever runs the job.
         warm_pool: None unless the job asked for a warm pool.
         reuses: the job whose warm instances this one runs on.
-        on_end: called in the same instant in which the end becomes visible, so that whoever sees the end also sees
-            what follows from it (a warm pool that is available).
+        on_end: called in the same instant in which the end becomes visible, so that whoever sees the end also
+            sees what follows from it (a warm pool that is available).
     """
 
     request: dict[str, Any]
@@ -247,20 +255,24 @@ class TrainingJob:
 
     @property
     def model_artifacts(self) -> str:
-        """S3 URI of what the job uploads from /opt/ml/model (the object, or the prefix when not compressed)."""
+        """S3 URI of what the job uploads from /opt/ml/model: an object, or a prefix if not compressed."""
         output = self.request["OutputDataConfig"]
         name = "model/" if output.get("CompressionType") == "NONE" else "model.tar.gz"
         return f"{output['S3OutputPath'].rstrip('/')}/{self.name}/output/{name}"
 
     def billable_seconds(self, now: float) -> float | None:
-        """Time on instances: launching and waiting for spot capacity are free.  None before there were instances."""
+        """Time on instances: launching and waiting for spot capacity are free.  None before there were
+        instances.
+        """
         if self.training_started is None:
             return None
         since = self.training_started
         return sum(t.seconds(now) for t in self.transitions if t.status in _BILLED and t.start >= since)
 
     def _times(self, now: float) -> dict[str, Any]:
-        """TrainingTimeInSeconds and BillableTimeInSeconds: whole seconds, begun ones counted; only after the end."""
+        """TrainingTimeInSeconds and BillableTimeInSeconds: whole seconds, begun ones counted; only after the
+        end.
+        """
         billable = self.billable_seconds(now)
         if self.ended is None or billable is None or self.training_started is None:
             return {}
@@ -308,7 +320,11 @@ def with_defaults(request: Mapping[str, Any]) -> dict[str, Any]:
     full["AlgorithmSpecification"].setdefault("EnableSageMakerMetricsTimeSeries", False)
     if "CheckpointConfig" in full:
         full["CheckpointConfig"].setdefault("LocalPath", "/opt/ml/checkpoints/")
-    for flag in ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"):
+    for flag in (
+        "EnableNetworkIsolation",
+        "EnableInterContainerTrafficEncryption",
+        "EnableManagedSpotTraining",
+    ):
         full.setdefault(flag, False)
     return full
 

@@ -64,8 +64,9 @@ def _limit(quotas: Mapping[str, int], instance_type: str) -> int:
 def _limit_exceeded(name: str, limit: int, used: int, delta: int, unit: str = "Instances") -> ServiceError:
     return ServiceError(
         "ResourceLimitExceeded",
-        f"The account-level service limit '{name}' is {limit} {unit}, with current utilization of {used} {unit} "
-        f"and a request delta of {delta} {unit}. Please use AWS Service Quotas to request an increase for this quota. "
+        f"The account-level service limit '{name}' is {limit} {unit}, "
+        f"with current utilization of {used} {unit} and a request delta of {delta} {unit}. "
+        "Please use AWS Service Quotas to request an increase for this quota. "
         "If AWS Service Quotas is not available, contact AWS support to request an increase for this quota.",
     )
 
@@ -113,7 +114,8 @@ class WarmPools:
     def keep(self, job: TrainingJob, now: float) -> None:
         """A job has ended: keep its instances if it asked for that and the quota has room, else let them go.
 
-        The quota missing is no error: the pool is then silently not kept.  Jobs that never got instances leave none.
+        The quota missing is no error: the pool is then silently not kept.  Jobs that never got instances
+        leave none.
         """
         if job.warm_pool is None or job.warm_pool.available_from is not None:
             return
@@ -125,7 +127,9 @@ class WarmPools:
             self._kept.append(job)
 
     def take(self, job: TrainingJob, now: float) -> TrainingJob | None:
-        """The ended job whose instances `job` takes over, now marked as reused; None when it has to start cold."""
+        """The ended job whose instances `job` takes over, now marked as reused; None when it has to start
+        cold.
+        """
         fitting = _pool_key(job)
         for former in self._available(now):
             if fitting is not None and _pool_key(former) == fitting and former.warm_pool is not None:
@@ -180,7 +184,9 @@ def _pool_key(job: TrainingJob) -> object | None:
 
 
 def take_capacity_error(job: TrainingJob, config: ServiceConfig) -> bool:
-    """Whether there is no capacity for this job; uses up one of the ordered capacity errors of its instance types."""
+    """Whether there is no capacity for this job; uses up one of the ordered capacity errors of its instance
+    types.
+    """
     for instance_type in job.instances:
         left = config.capacity_errors.get(instance_type, 0)
         if left:

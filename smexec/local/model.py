@@ -1,8 +1,9 @@
-"""SageMaker's service model, as botocore ships it: parsing of JSON 1.1 requests and validation with the real error texts.
+"""SageMaker's service model, as botocore ships it: parsing of JSON 1.1 requests and validation with the real
+error texts.
 
-botocore's own client checks required members, types and minima only; maxima, patterns and enums are the service's
-work, so they are checked here.  The texts follow the form that AWS prints: members in camel case, list members as
-``inputDataConfig.1.member.channelName``, several errors joined by "; ".
+botocore's own client checks required members, types and minima only; maxima, patterns and enums are the
+service's work, so they are checked here.  The texts follow the form that AWS prints: members in camel case,
+list members as ``inputDataConfig.1.member.channelName``, several errors joined by "; ".
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -18,7 +19,8 @@ from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.utils import parse_timestamp
 
 LIMITS: Mapping[str, Mapping[str, int]] = {
-    # Beyond the model: the quotas page gives 28 days; newer models than some botocores allow six hours of keep-alive.
+    # Beyond the model: the quotas page gives 28 days; newer models than some botocores allow six hours of
+    # keep-alive.
     "MaxRuntimeInSeconds": {"max": 2_419_200},
     "KeepAlivePeriodInSeconds": {"max": 21_600},
 }
@@ -40,9 +42,9 @@ def invalid(message: str) -> ServiceError:
     return ServiceError("ValidationException", message)
 
 
-@lru_cache(maxsize=None)
+@cache
 def service_model(service: str = "sagemaker") -> ServiceModel:
-    """botocore's model of a service (about 70 ms the first time)."""
+    """Botocore's model of a service (about 70 ms the first time)."""
     return botocore.session.get_session().get_service_model(service)
 
 
@@ -53,16 +55,19 @@ def operation_model(name: str) -> OperationModel:
         ServiceError: UnknownOperationException, as the service answers.
     """
     if name not in service_model().operation_names:
-        raise ServiceError("UnknownOperationException", f"The requested operation {name} is not recognized", 404)
+        raise ServiceError(
+            "UnknownOperationException", f"The requested operation {name} is not recognized", 404
+        )
     return service_model().operation_model(name)
 
 
 def parse_request(operation: str, body: bytes) -> dict[str, Any]:
-    """The members of a request, validated; timestamps as epoch seconds, unknown members left out, as the service does.
+    """The members of a request, validated; timestamps as epoch seconds, unknown members left out, as the
+    service does.
 
     Raises:
-        ServiceError: SerializationException for what is no JSON object or has wrong types, ValidationException for
-            values outside the model's constraints, all of them in one message.
+        ServiceError: SerializationException for what is no JSON object or has wrong types,
+            ValidationException for values outside the model's constraints, all of them in one message.
     """
     shape = operation_model(operation).input_shape
     try:
@@ -95,14 +100,18 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
-def _typed(shape: Shape, value: Any) -> Any:
+def _typed(shape: Any, value: Any) -> Any:
     """`value` with the types that `shape` asks for; members that are null or unknown are dropped."""
     kinds = _JSON_TYPES[shape.type_name]
     if not isinstance(value, kinds) or (isinstance(value, bool) and shape.type_name != "boolean"):
         wanted = shape.type_name.capitalize()
-        raise ServiceError("SerializationException", f"{_TYPE_NAMES[type(value)]} can not be converted to a {wanted}")
+        raise ServiceError(
+            "SerializationException", f"{_TYPE_NAMES[type(value)]} can not be converted to a {wanted}"
+        )
     if shape.type_name == "structure":
-        return {k: _typed(member, value[k]) for k, member in shape.members.items() if value.get(k) is not None}
+        return {
+            k: _typed(member, value[k]) for k, member in shape.members.items() if value.get(k) is not None
+        }
     if shape.type_name == "map":
         return {k: _typed(shape.value, item) for k, item in value.items() if item is not None}
     if shape.type_name == "list":
@@ -120,7 +129,7 @@ def _epoch(value: float | str) -> float:
         raise ServiceError("SerializationException", message) from None
 
 
-def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
+def violations(shape: Any, value: Any, path: str = "") -> Iterator[str]:
     """Everything that is wrong with a (correctly typed) value, in the service's words."""
     for constraint in _broken(shape, value):
         yield f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
@@ -132,7 +141,7 @@ def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
         yield from _map_violations(shape, value, path)
 
 
-def _structure_violations(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+def _structure_violations(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for name, member in shape.members.items():
         inner = f"{path}.{_camel(name)}" if path else _camel(name)
         if name in value:
@@ -141,16 +150,19 @@ def _structure_violations(shape: Shape, value: Mapping[str, Any], path: str) -> 
             yield f"Value null at '{inner}' failed to satisfy constraint: Member must not be null"
 
 
-def _list_violations(shape: Shape, value: list[Any], path: str) -> Iterator[str]:
+def _list_violations(shape: Any, value: list[Any], path: str) -> Iterator[str]:
     if shape.member.type_name in {"structure", "list", "map"}:
         for number, item in enumerate(value, 1):
             yield from violations(shape.member, item, f"{path}.{number}.member")
     elif any(next(_broken(shape.member, item), None) for item in value):
         rules = ", ".join(_constraints(shape.member))
-        yield f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: Member must satisfy constraint: [{rules}]"
+        yield (
+            f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: "
+            f"Member must satisfy constraint: [{rules}]"
+        )
 
 
-def _map_violations(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+def _map_violations(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for kind, inner, items in (("keys", shape.key, value.keys()), ("value", shape.value, value.values())):
         if any(next(_broken(inner, item), None) for item in items):
             rules = ", ".join(_constraints(inner))
@@ -161,7 +173,9 @@ def _map_violations(shape: Shape, value: Mapping[str, Any], path: str) -> Iterat
 
 
 def _constraints(shape: Shape) -> list[str]:
-    """Every constraint of a simple shape, as a sentence: AWS lists all of them for the members of lists and maps."""
+    """Every constraint of a simple shape, as a sentence: AWS lists all of them for the members of lists and
+    maps.
+    """
     limits = _limits(shape)
     sentences = [_bound_sentence(shape, bound, limits[bound]) for bound in ("max", "min") if bound in limits]
     if "pattern" in limits:
@@ -205,7 +219,8 @@ def _enum_sentences(shape: Shape) -> list[str]:
     return [f"Member must satisfy enum value set: [{', '.join(values)}]"] if values else []
 
 
-# Java's classes in Python's words.  The model uses them inside [...] only, \p{L} and \p{N} always together with _.
+# Java's classes in Python's words.  The model uses them inside [...] only, \p{L} and \p{N} always together
+# with _.
 _JAVA_CLASSES: Mapping[str, str] = {
     r"\p{Alnum}": "a-zA-Z0-9",
     r"\p{L}": r"\w",
@@ -214,7 +229,7 @@ _JAVA_CLASSES: Mapping[str, str] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(pattern: str) -> re.Pattern[str]:
     for java, python in _JAVA_CLASSES.items():
         pattern = pattern.replace(java, python)

@@ -1,9 +1,9 @@
 """The child process that plays S3, CloudWatch Logs, STS, IAM, SQS and ECR: moto's server.
 
-Started as ``python -m smexec.local.moto_server FD DIRECTORY``, with a listening socket that its parent has bound (so that
-there is no race for the port, and requests queue until moto is imported) and with the read end of a pipe as stdin.  The
-kernel closes that pipe when the parent dies, however it dies; the child then ends, and takes with it the scratch
-directory that a killed parent could not remove.
+Started as ``python -m smexec.local.moto_server FD DIRECTORY``, with a listening socket that its parent has
+bound (so that there is no race for the port, and requests queue until moto is imported) and with the read end
+of a pipe as stdin.  The kernel closes that pipe when the parent dies, however it dies; the child then ends,
+and takes with it the scratch directory that a killed parent could not remove.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _TERMINATE_SECONDS = 5.0
 
@@ -33,9 +35,9 @@ class MotoServer:
         self._directory = directory
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._process: asyncio.subprocess.Process | None = None
-        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-    async def __aenter__(self) -> MotoServer:
+    async def __aenter__(self) -> Self:
         environment = {
             **os.environ,
             # Virtual-hosted addresses cannot be told from an IP address's first octet.
@@ -55,9 +57,7 @@ class MotoServer:
         self._socket.close()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         if self._process is None:
             return
         if self._process.stdin is not None:
@@ -85,22 +85,21 @@ def _end_with_parent(directory: str) -> None:
 def main(fd: int, directory: str) -> None:
     """Serve moto on the listening socket `fd` until the parent goes."""
     threading.Thread(target=_end_with_parent, args=[directory], daemon=True).start()
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server import werkzeug_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
-    try:
-        from moto.moto_server.werkzeug_app import MotoRequestHandler as base
-    except ImportError:  # older moto, which folds headers with underscores as werkzeug does
-        base = WSGIRequestHandler
+    # Older versions of moto have no handler of their own.
+    base: Any = getattr(werkzeug_app, "MotoRequestHandler", WSGIRequestHandler)
 
-    class Handler(base):  # type: ignore[misc, valid-type]
-        protocol_version = "HTTP/1.1"  # connections stay open: most of a small request's time is in making them
+    class Handler(base):  # type: ignore[misc] # the base is only known when moto is there
+        # Connections stay open: most of a small request's time is in making them.
+        protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for an ACK
 
         def log_request(self, code: Any = "-", size: Any = "-") -> None:
             """No access log: the service counts requests."""
 
-    app = DomainDispatcherApplication(create_backend_app)
+    app = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
     make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler, fd=fd).serve_forever()
 
 

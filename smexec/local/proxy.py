@@ -10,10 +10,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-_HOP_BY_HOP = frozenset({
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
-    "upgrade", "expect",
-})  # fmt: skip
+# RFC 9110, section 7.6.1; Expect is answered by whoever received it.
+_HOP_BY_HOP = frozenset(
+    {"connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
 _SMALL = 256 * 1024
 """Answers up to this many bytes are sent in one write."""
 
@@ -42,7 +43,8 @@ class Proxy:
     async def send(self, request: web.BaseRequest, body: bytes | None) -> aiohttp.ClientResponse:
         """Send `request` on; `body` when it has been read already, else it is streamed.
 
-        The Host header stays the client's, so that addresses in answers (SQS queue URLs) lead back to the service.
+        The Host header stays the client's, so that addresses in answers (SQS queue URLs) lead back to the
+        service.
         """
         # The path as it came: decoding and encoding it again would change keys that contain "%2F" or "+".
         url = URL(self._upstream + request.raw_path, encoded=True)
@@ -75,4 +77,3 @@ class Proxy:
 async def _stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_any():
         yield chunk
-

@@ -34,17 +34,18 @@ from smexec.local.limits import Rates, WarmPools
 from smexec.local.model import ServiceError, service_model
 from smexec.local.moto_server import MotoServer
 from smexec.local.proxy import Proxy
-from smexec.local.run import Platform, run_job
+from smexec.local.run import Platform, run_job, running_platform
 from smexec.local.store import JobStore
 from smexec.local.wire import FORM, Operation, identify, named_error, render_error
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
-SECRET_KEY = "local-service-checks-no-signatures"
+SECRET_KEY = "local-service-checks-no-signatures"  # noqa: S105 - a dummy that is printed to everyone
 ROLE_NAME = "smexec-local"
 
 _MAX_BODY = 64 * 1024 * 1024
 _MAX_HEADER = 64 * 1024
 _FIRST_LEASE_SECONDS = 15.0
+_SHUTDOWN_SECONDS = 0.25
 _log = logging.getLogger("smexec.local")
 
 
@@ -143,8 +144,9 @@ class Service:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start all parts; `stack` ends them in reverse order."""
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="smexec-local-", ignore_cleanup_errors=True))
-        moto = await stack.enter_async_context(MotoServer(Path(directory)))
+        scratch = tempfile.TemporaryDirectory(prefix="smexec-local-", ignore_cleanup_errors=True)
+        directory = Path(stack.enter_context(scratch))
+        moto = await stack.enter_async_context(MotoServer(directory))
         stack.push_async_callback(self._watch(moto))
         self._proxy = Proxy(moto.url)
         stack.push_async_callback(self._proxy.close)
@@ -152,15 +154,18 @@ class Service:
         s3, iam = await self._clients(stack, moto.url)
         await self._furnish(s3, iam)
         warm_pools = WarmPools(self.config)
-        self._platform = Platform(
-            config=self.config,
-            directory=Path(directory),
-            endpoint_url=self.endpoint_url,
-            moto_url=moto.url,
-            warm_pools=warm_pools,
+        self._platform = await stack.enter_async_context(
+            running_platform(self.config, directory, self.endpoint_url, moto.url, warm_pools)
         )
         preconditions = Preconditions(s3, iam, self.config.region, self.config.account)
-        self._api = TrainingApi(self.config, self.store, warm_pools, preconditions, self._launch, time.time)
+        self._api = TrainingApi(
+            config=self.config,
+            store=self.store,
+            warm_pools=warm_pools,
+            preconditions=preconditions,
+            launch=self._launch,
+            clock=time.time,
+        )
         stack.push_async_callback(self._end_jobs)
         stack.callback(self.leases.cancel)
         self._ready.set()
@@ -193,7 +198,9 @@ class Service:
         )
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(server, self.config.host, self.config.port, backlog=1024)
-        stack.push_async_callback(server.shutdown, 1.0)
+        stack.push_async_callback(server.shutdown, _SHUTDOWN_SECONDS)
+        # Idle connections have nothing to finish.
+        stack.callback(server.pre_shutdown)
         stack.callback(listener.close)
         host, port = listener.sockets[0].getsockname()[:2]
         self.endpoint_url = f"http://{host}:{port}"
@@ -246,7 +253,9 @@ class Service:
         form = body if body and request.content_type == FORM else b""
         operation = identify(request.method, request.raw_path, request.headers, form)
         self._count(operation)
-        fault = self.faults.take(operation, lambda: f"{request.raw_path} {(body or b'').decode('utf-8', 'replace')}")
+        fault = self.faults.take(
+            operation, lambda: f"{request.raw_path} {(body or b'').decode('utf-8', 'replace')}"
+        )
         try:
             if fault is not None:
                 await self._before(fault, operation, request)
@@ -282,7 +291,9 @@ class Service:
         if not all(self._rates.allow(name, now) for name in (operation.name, str(operation))):
             raise named_error("throttle", operation, self.config.account)
 
-    async def _perform(self, operation: Operation, request: web.BaseRequest, body: bytes | None) -> web.StreamResponse:
+    async def _perform(
+        self, operation: Operation, request: web.BaseRequest, body: bytes | None
+    ) -> web.StreamResponse:
         if operation.service == "sagemaker":
             return await self._sagemaker(operation, body or b"")
         await _continue(request)
@@ -306,8 +317,10 @@ class Service:
 
 
 def _request(*parts: Any) -> web.BaseRequest:
-    """aiohttp's request, with room for the largest body that is read at once."""
-    return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=_MAX_BODY)
+    """Aiohttp's request, with room for the largest body that is read at once."""
+    message, payload, protocol, writer, task = parts
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY)
 
 
 async def _small_body(request: web.BaseRequest) -> bytes | None:
@@ -344,7 +357,9 @@ def _error_response(error: ServiceError, operation: Operation) -> web.Response:
 
 @asynccontextmanager
 async def running_service(config: ServiceConfig) -> AsyncIterator[Service]:
-    """A service that is ready to use, ended with the block together with its jobs, moto and scratch directory."""
+    """A service that is ready to use, ended with the block together with its jobs, moto and scratch
+    directory.
+    """
     async with AsyncExitStack() as stack:
         service = Service(config)
         await service.start(stack)
@@ -352,7 +367,9 @@ async def running_service(config: ServiceConfig) -> AsyncIterator[Service]:
 
 
 async def serve(config: ServiceConfig, ready: Callable[[Service], None]) -> None:
-    """Run a service until SIGTERM, SIGINT, a control request or the last lease ends it; `ready` is called once."""
+    """Run a service until SIGTERM, SIGINT, a control request or the last lease ends it; `ready` is called
+    once.
+    """
     loop = asyncio.get_running_loop()
     async with running_service(config) as service:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

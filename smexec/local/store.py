@@ -72,7 +72,8 @@ class JobStore:
     def holding(self, still_holds: Callable[[TrainingJob], bool]) -> list[TrainingJob]:
         """The jobs that may hold instances; those for which `still_holds` says no are not looked at again.
 
-        An account has few such jobs however many it has run, so that a create costs the same in a long session.
+        An account has few such jobs however many it has run, so that a create costs the same in a long
+        session.
         """
         self._live = {name: job for name, job in self._live.items() if still_holds(job)}
         return list(self._live.values())
@@ -85,12 +86,16 @@ class JobStore:
         """
         sort_key = _sort_key(query.get("SortBy", "CreationTime"))
         descending = query.get("SortOrder", "Descending") == "Descending"
-        jobs = sorted((job for job in self._jobs.values() if _chosen(job, query, now)), key=sort_key, reverse=descending)
+        jobs = sorted(
+            (job for job in self._jobs.values() if _chosen(job, query, now)), key=sort_key, reverse=descending
+        )
         if "NextToken" in query:
             jobs = _after(_read_token(query["NextToken"]), jobs, sort_key, descending)
         size = query.get("MaxResults", DEFAULT_MAX_RESULTS)
         page, rest = jobs[:size], jobs[size:]
-        answer: dict[str, Any] = {"TrainingJobSummaries": [job.summary(now) for job in page if _shown(job, query)]}
+        answer: dict[str, Any] = {
+            "TrainingJobSummaries": [job.summary(now) for job in page if _shown(job, query)]
+        }
         if rest:
             answer["NextToken"] = _token(sort_key(page[-1]))
         return answer
@@ -110,7 +115,9 @@ def _chosen(job: TrainingJob, query: Mapping[str, Any], now: float) -> bool:
 
 def _shown(job: TrainingJob, query: Mapping[str, Any]) -> bool:
     """The filters that the service applies to the page it has cut."""
-    return query.get("StatusEquals", job.status) == job.status and _within(job.modified, query, "LastModifiedTime")
+    return query.get("StatusEquals", job.status) == job.status and _within(
+        job.modified, query, "LastModifiedTime"
+    )
 
 
 def _within(moment: float, query: Mapping[str, Any], name: str) -> bool:
@@ -131,8 +138,10 @@ def _sort_key(sort_by: str) -> Callable[[TrainingJob], _SortKey]:
     return lambda job: (key(job), job.name)
 
 
-def _after(last: _SortKey, jobs: list[TrainingJob], key: Callable[[TrainingJob], _SortKey], descending: bool) -> list[TrainingJob]:
-    """The jobs behind the place where the last page ended, which stays right when jobs come or go meanwhile."""
+def _after(
+    last: _SortKey, jobs: list[TrainingJob], key: Callable[[TrainingJob], _SortKey], descending: bool
+) -> list[TrainingJob]:
+    """The jobs behind the last page's end, which is a place in the order: jobs may come or go meanwhile."""
     try:
         return [job for job in jobs if (key(job) < last if descending else key(job) > last)]
     except TypeError:
@@ -152,7 +161,9 @@ def _read_token(token: str) -> _SortKey:
 
 
 def _bad_token() -> ServiceError:
-    return invalid("Invalid NextToken. Use the value of NextToken in the previous response with the same parameters.")
+    return invalid(
+        "Invalid NextToken. Use the value of NextToken in the previous response with the same parameters."
+    )
 
 
 def require_deletable(job: TrainingJob, pool_available: bool) -> None:
@@ -162,6 +173,11 @@ def require_deletable(job: TrainingJob, pool_available: bool) -> None:
         ServiceError: ResourceInUse.
     """
     if job.status not in TERMINAL:
-        raise ServiceError("ResourceInUse", f"The training job {job.name} is in status {job.status} and can't be deleted.")
+        raise ServiceError(
+            "ResourceInUse", f"The training job {job.name} is in status {job.status} and can't be deleted."
+        )
     if pool_available:
-        raise ServiceError("ResourceInUse", f"The training job {job.name} retains an Available warm pool and can't be deleted.")
+        raise ServiceError(
+            "ResourceInUse",
+            f"The training job {job.name} retains an Available warm pool and can't be deleted.",
+        )

@@ -1,7 +1,7 @@
 """Which AWS operation an HTTP request asks for, and how that service's protocol spells an error.
 
-Four spellings cover the services behind the endpoint: JSON (SageMaker, Logs, ECR, SQS), query (STS, IAM), S3's XML, and
-REST with JSON for anything else.  S3's operations are recognised from botocore's model of them.
+Four spellings cover the services behind the endpoint: JSON (SageMaker, Logs, ECR, SQS), query (STS, IAM),
+S3's XML, and REST with JSON for anything else.  S3's operations are recognised from botocore's model of them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
 from smexec.local.model import ServiceError, service_model
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_SCOPE_PARTS = 5
 
 Protocol = Literal["json", "query", "s3", "rest"]
 
@@ -79,7 +83,7 @@ def _signing_service(authorization: str, query: Mapping[str, str]) -> str | None
     if "Credential=" in authorization:
         credential = authorization.partition("Credential=")[2].partition(",")[0]
     scope = credential.strip().split("/")
-    return scope[-2] if len(scope) >= 5 else None
+    return scope[-2] if len(scope) >= _SCOPE_PARTS else None
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,9 @@ class _Route:
 _SHADOWED = {"ListDirectoryBuckets", "GetObjectTorrent"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _s3_routes() -> Mapping[tuple[str, int], tuple[_Route, ...]]:
-    """S3's operations by method and level (0 the service, 1 a bucket, 2 an object), the most demanding first."""
+    """S3's operations by method and level (0 service, 1 bucket, 2 object), the most demanding first."""
     model = service_model("s3")
     routes: dict[tuple[str, int], list[_Route]] = {}
     for name in model.operation_names:
@@ -115,7 +119,9 @@ def _s3_routes() -> Mapping[tuple[str, int], tuple[_Route, ...]]:
             continue
         operation = model.operation_model(name)
         path, _, static = operation.http["requestUri"].partition("?")
-        query: set[tuple[str, str | None]] = {(k, v or None) for k, v in parse_qsl(static, keep_blank_values=True)}
+        query: set[tuple[str, str | None]] = {
+            (k, v or None) for k, v in parse_qsl(static, keep_blank_values=True)
+        }
         headers = set()
         for member in _required_members(operation.input_shape):
             if member.get("location") == "querystring":
@@ -173,7 +179,9 @@ def named_error(kind: str, operation: Operation, account: str) -> ServiceError:
     protocol: Protocol = "json" if operation.protocol == "rest" else operation.protocol
     code, message, status = _NAMED[kind][protocol]
     user = f"arn:aws:iam::{account}:user/local"
-    return ServiceError(code, message.format(user=user, action=f"{operation.service}:{operation.name}"), status)
+    return ServiceError(
+        code, message.format(user=user, action=f"{operation.service}:{operation.name}"), status
+    )
 
 
 def render_error(error: ServiceError, operation: Operation, request_id: str) -> tuple[bytes, str]:
@@ -183,9 +191,9 @@ def render_error(error: ServiceError, operation: Operation, request_id: str) -> 
         body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message})
         return body.encode(), "application/x-amz-json-1.1"
     inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    request = f"<RequestId>{request_id}</RequestId>"
     if operation.protocol == "s3":
-        text = f"<Error>{inner}<RequestId>{request_id}</RequestId></Error>"
-    else:
-        kind = "Sender" if error.status < 500 else "Receiver"
-        text = f"<ErrorResponse><Error><Type>{kind}</Type>{inner}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode(), "application/xml" if operation.protocol == "s3" else "text/xml"
+        return f"{_XML}<Error>{inner}{request}</Error>".encode(), "application/xml"
+    kind = "Sender" if error.status < HTTPStatus.INTERNAL_SERVER_ERROR else "Receiver"
+    text = f"{_XML}<ErrorResponse><Error><Type>{kind}</Type>{inner}</Error>{request}</ErrorResponse>"
+    return text.encode(), "text/xml"
