@@ -1,0 +1,38 @@
+"""smexec: ``concurrent.futures`` on Amazon SageMaker.
+
+Importing it is cheap: everything is loaded when it is first used, AWS libraries last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smexec import errors
+    from smexec.executor import SageMakerExecutor
+    from smexec.future import Future
+    from smexec.remote import RemoteFunction, remote
+
+__all__ = ["Future", "RemoteFunction", "SageMakerExecutor", "errors", "remote"]
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "Future": "smexec.future",
+    "RemoteFunction": "smexec.remote",
+    "SageMakerExecutor": "smexec.executor",
+    "remote": "smexec.remote",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("smexec.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smexec' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -29,9 +29,10 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   ├── MaxRuntimeExceeded
     │   ├── MaxWaitTimeExceeded  spot capacity did not come in time
     │   └── OutcomeMissing       the service says Completed, but no outcome was written
-    └── ServiceError             AWS refused a request
-        ├── AccessDenied, BucketNotFound, RoleError, CredentialsError, QuotaExceeded,
-        └── InvalidRequest, ServiceUnavailable
+    ├── ServiceError             AWS refused a request
+    │   ├── AccessDenied, BucketNotFound, RoleError, CredentialsError, QuotaExceeded,
+    │   └── InvalidRequest, ServiceUnavailable
+    └── EngineFailed             a fault of smexec's own; the ``__cause__`` shows where
 """
 
 from __future__ import annotations
@@ -311,3 +312,10 @@ class InvalidRequest(ServiceError, ValueError):
 
 class ServiceUnavailable(ServiceError):
     """AWS could not be reached, or kept failing, for as long as we tried."""
+
+
+class EngineFailed(SmexecError):
+    """smexec's own loop failed, which is a fault in smexec: please report it with its ``__cause__``.
+
+    The jobs that were under way may still be running.
+    """

@@ -49,6 +49,8 @@ def _failed(reason: str) -> errors.SmexecError:
         return errors.CapacityError(f"AWS has no such instance to give at present: {reason}")
     if "InternalServerError" in reason:
         return errors.InternalServerError(f"the service failed the job: {reason}")
-    if "OutOfMemory" in reason or "more memory" in reason or "exit code: 137" in reason:
+    if "OutOfMemory" in reason or "more memory" in reason:
         return errors.OutOfMemory(9)
+    if "exit code: 137" in reason:  # 128 + SIGKILL, and nobody lived to say why
+        return errors.CallKilled(9)
     return errors.JobFailed(f"the job failed: {reason}")

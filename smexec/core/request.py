@@ -14,12 +14,12 @@ _LOCAL_TYPE = "ml.m5.large"
 _HYPERPARAMETER_LIMIT = 2500
 
 # Starts the worker once its digest holds: it comes from a bucket that others may be able to write to, and the
-# request is the one thing that does not. Any Python can run this; an item has at most 256 characters.
+# request is the one thing that does not. Any Python can run this;
+# an item is one line of at most 256 characters.
 _BOOT = (
-    "import sys,hashlib,runpy\n"
-    "p,d=sys.argv[1:];sys.path.remove('')if''in sys.path else 0\n"
-    "hashlib.sha256(open(p,'rb').read()).hexdigest()==d or sys.exit('smexec: the worker was changed: '+p)\n"
-    "runpy.run_path(p,run_name='__main__')"
+    "import sys,hashlib,runpy;p,d=sys.argv[1:];"
+    "hashlib.sha256(open(p,'rb').read()).hexdigest()==d or sys.exit('smexec: the worker was changed: '+p);"
+    "sys.path[:1]==['']and sys.path.pop(0);runpy.run_path(p,run_name='__main__')"
 )
 
 

@@ -111,9 +111,12 @@ def _forged(job: str, error: Exception) -> errors.SignatureError:
     return forged
 
 
-def _with_cause(error: Any, header: Header, job: str) -> BaseException:
-    if not isinstance(error, BaseException):  # pickled as one, but its __reduce__ made something else of it
-        error = errors.ResultNotReadable(f"the call raised {header['type']}, which came back as {error!r}")
+def _with_cause(raised: Any, header: Header, job: str) -> BaseException:
+    error: BaseException
+    if isinstance(raised, BaseException):
+        error = raised
+    else:  # pickled as an exception, but its __reduce__ made something else of it
+        error = errors.ResultNotReadable(f"the call raised {header['type']}, which came back as {raised!r}")
     error.__cause__ = _remote(header, job)
     return error
 

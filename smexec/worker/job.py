@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import List, Sequence
 from . import call, protocol
 from .container import FAILURE_LIMIT, OptMl, Orders, oom_kills
 from .protocol import Buffer, Event, Header
-from .slot import Signals, Slot
+from .slot import Signals, Slot, Work
 
 LINGER = 30.0  # seconds for the call's process to end by itself (atexit handlers) after its outcome is out
 GRACE = 110.0  # seconds to end after SIGTERM; the platform kills after 120
@@ -25,26 +26,34 @@ def main() -> int:
     opt_ml = OptMl.of(os.environ)
     orders = Orders.read(opt_ml, os.environ)
     post = Post(orders, opt_ml)
-    with Signals() as signals, tempfile.TemporaryDirectory(prefix="smexec-") as folder:
-        envelope = _read(opt_ml.call)
-        try:
-            header, sections = protocol.unseal(orders.key, protocol.call_purpose(orders.job), envelope)
-        except protocol.BadSignature as error:
-            return post.last_word({"outcome": protocol.BAD_SIGNATURE, "message": str(error)})
-        mine = protocol.python_version(sys.version_info)
-        if header["python"] != mine:
-            return post.last_word(_mismatch(header["python"], mine))
-        kills = oom_kills()
-        slot = Slot.start(partial(call.run, header, sections), Path(folder, "outcome"), signals)
-        post.started()
-        slot.wait()
-        if slot.reported:
-            code = post.report(slot.report)
-            slot.wait_for_end(LINGER)
-            return code
-        if slot.status is None:
-            return _stop(slot, post)
-        return post.last_word(_death(slot.status, oom_kills() - kills))
+    try:
+        header, sections = protocol.unseal(orders.key, protocol.call_purpose(orders.job), _read(opt_ml.call))
+    except protocol.BadSignature as error:
+        return post.last_word({"outcome": protocol.BAD_SIGNATURE, "message": str(error)})
+    mine = protocol.python_version(sys.version_info)
+    if header["python"] != mine:
+        return post.last_word(_mismatch(header["python"], mine))
+    # Not a TemporaryDirectory: that cleans up at exit, and the call's process, a fork of ours, exits first.
+    folder = tempfile.mkdtemp(prefix="smexec-")
+    try:
+        with Signals() as signals:
+            return _run(partial(call.run, header, sections), Path(folder, "outcome"), signals, post)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(work: Work, report: Path, signals: Signals, post: Post) -> int:
+    kills = oom_kills()
+    slot = Slot.start(work, report, signals)
+    post.started()
+    slot.wait()
+    if slot.reported:
+        code = post.report(slot.report)
+        slot.wait_for_end(LINGER)
+        return code
+    if slot.status is None:
+        return _stop(slot, post)
+    return post.last_word(_death(slot.status, oom_kills() - kills))
 
 
 class Post:

@@ -1,0 +1,179 @@
+"""The engine of one executor: takes calls and futures from any thread, lands them on the loop thread.
+
+::
+
+    submit ── inbox ──▸ queue ── launch ──▸ tracker ── inquest ──▸ landing ──▸ future
+    (any thread)        '----------- the crew, on the loop thread -----------'   (threads)
+
+It holds no reference to an executor, and none to a flight that has landed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from smexec.aws import training
+from smexec.aws.client import Client
+from smexec.core.run import Run
+from smexec.core.settings import Settings
+from smexec.core.work import Call, Outcome
+from smexec.engine import landing, loop
+from smexec.engine.crew import Crew
+from smexec.engine.flight import Flight
+from smexec.engine.place import ground
+from smexec.errors import EngineFailed
+
+
+class Engine:
+    """Runs calls as jobs, at most ``max_workers`` in flight. Its methods are for any thread.
+
+    The loop thread is leased by the first call, and given back when the last has landed after ``close``.
+    """
+
+    def __init__(self, max_workers: int, settings: Settings) -> None:
+        self._run: Run | None = None
+        self._max_workers = max_workers
+        self._session = settings.session
+        self._is_local = settings.is_local
+        self._pid: int | None = None  # of the process that it is first used in
+        # Reentrant: a dropped executor is closed wherever the garbage collector happens to run.
+        self._lock = threading.RLock()
+        self._closed = False
+        self._count = 0
+        self._finished: concurrent.futures.Future[None] | None = None
+        self._closer: threading.Thread | None = None
+        self._flights: dict[str, Flight] = {}  # all that have not landed
+        self._inbox: deque[Callable[[Crew], None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._posted = asyncio.Event()
+
+    @property
+    def run(self) -> Run:
+        """Begun when it is first asked for, so that an unused executor may be forked, as with a server's app."""
+        with self._lock:
+            if self._run is None:
+                self._run, self._pid = Run(), os.getpid()
+            return self._run
+
+    def name_next(self, call: Call) -> str:
+        """A job name that no other call has."""
+        with self._lock:
+            self._count += 1
+            return self.run.job_name(call.prefix, self._count)
+
+    def submit(self, name: str, call: Call, future: concurrent.futures.Future[Any]) -> None:
+        """Run the call; the future will have its outcome.
+
+        :raises RuntimeError: after :meth:`close`, at the interpreter's end, in a forked child
+        """
+        self.check_process()
+        flight = Flight(name, future, call)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"cannot schedule new futures after {loop.ending() or 'shutdown'}")
+            if self._finished is None:
+                self._start()
+            self._flights[name] = flight
+        self._post(lambda crew: crew.take(flight))
+
+    def withdraw(self, name: str) -> None:
+        """The future of this name was cancelled, or is to be stopped: stop its job, if it has one."""
+        self._post(lambda crew: crew.withdraw(name))
+
+    def status(self, name: str) -> str:
+        """For people: queued, starting, running, stopping, done."""
+        flight = self._flights.get(name)
+        return flight.status if flight else "done"
+
+    def counts(self) -> dict[str, int]:
+        """How many calls are in which status; landed ones are not among them."""
+        counts: dict[str, int] = {}
+        for flight in list(self._flights.values()):
+            counts[flight.status] = counts.get(flight.status, 0) + 1
+        return counts
+
+    def close(self, *, wait: bool, cancel: bool = False) -> None:
+        """Take no more calls; end when those that there are have landed."""
+        if self._pid not in (None, os.getpid()):  # a forked child ends: the parent's calls are none of its business
+            return
+        with self._lock:
+            self._closed = True
+            if self._finished is None:
+                return
+            if self._closer is None:
+                self._closer = threading.Thread(target=self._release, name="smexec-closer", daemon=True)
+                self._closer.start()
+        if cancel:
+            for flight in list(self._flights.values()):
+                flight.future.cancel()
+        self._post(Crew.finish)
+        if wait:
+            self._closer.join()
+
+    def log(self, name: str, lines: int) -> tuple[str, ...]:
+        """The last lines that a job wrote, from CloudWatch. Works after :meth:`close` too."""
+        self.check_process()
+
+        async def fetch() -> tuple[str, ...]:
+            async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
+                return await training.log_tail(aws, name, lines)
+
+        with loop.portals as portal:
+            return portal.call(fetch)
+
+    def check_process(self) -> None:
+        """:raises RuntimeError: this is a forked child of the process that the engine runs in"""
+        if self._pid not in (None, os.getpid()):
+            raise RuntimeError(
+                "this executor belongs to the parent of this forked process, where its loop thread runs: "
+                "create a new SageMakerExecutor here"
+            )
+
+    # -- its own thread ---------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        loop.at_exit(self, lambda: self.close(wait=True))
+        self._finished = loop.portals.__enter__().start_task_soon(self._main)
+
+    def _release(self) -> None:
+        """Wait for the end, then give the loop thread back, which nothing that runs on it could do."""
+        if self._finished:
+            concurrent.futures.wait([self._finished])
+        loop.portals.__exit__(None, None, None)
+        loop.forget(self)
+
+    def _post(self, what: Callable[[Crew], None]) -> None:
+        """Have something done on the loop. What is posted before the loop runs is done when it does."""
+        self._inbox.append(what)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and every flight with it
+                self._loop.call_soon_threadsafe(self._posted.set)
+
+    async def _main(self) -> None:
+        self._posted.set()
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
+                crew = Crew(aws, base, self.run, self._max_workers, self._flights)
+                await crew.work(self._inbox, self._posted)
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """No future may wait for ever, least of all for a fault of ours."""
+        with self._lock:
+            self._closed = True
+            flights = list(self._flights.values())
+            self._flights.clear()
+        for flight in flights:
+            failed = EngineFailed(f"smexec's own loop failed: {type(error).__name__}: {error}")
+            failed.locate(job_name=flight.name)
+            failed.__cause__ = error
+            landing.settle(flight.future, Outcome(error=failed))

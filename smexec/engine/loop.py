@@ -1,0 +1,63 @@
+"""The loop thread: leased by every engine that has work, gone when the last one ends.
+
+Also what must happen at the interpreter's end: wait for what was submitted; and after a fork: forget.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.thread  # noqa: F401  # registers its own exit hook first, so that ours runs before it
+import os
+import threading
+from collections.abc import Callable
+
+from anyio.from_thread import BlockingPortalProvider
+
+portals = BlockingPortalProvider()
+
+_closers: dict[int, Callable[[], None]] = {}
+_lock = threading.Lock()
+_ending = False
+
+
+def at_exit(owner: object, close: Callable[[], None]) -> None:
+    """Call ``close`` when the interpreter ends, unless :func:`forget` comes first.
+
+    :raises RuntimeError: the interpreter is ending already
+    """
+    with _lock:
+        if _ending:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        _closers[id(owner)] = close
+
+
+def forget(owner: object) -> None:
+    """The owner has ended: nothing is to be done for it at exit."""
+    with _lock:
+        _closers.pop(id(owner), None)
+
+
+def ending() -> str | None:
+    """ "interpreter shutdown" once that has begun."""
+    return "interpreter shutdown" if _ending else None
+
+
+def _close_all() -> None:
+    global _ending  # noqa: PLW0603
+    with _lock:
+        _ending = True
+        closers = list(_closers.values())
+    for close in closers:
+        close()
+
+
+def _forget_parent() -> None:
+    """In a forked child the loop thread does not exist: engines of the parent are no more ours."""
+    global portals, _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _closers.clear()
+    portals = BlockingPortalProvider()
+
+
+# Not atexit: that runs when concurrent.futures refuses new work already, which asyncio's loop still needs.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_forget_parent)

@@ -1,0 +1,124 @@
+"""Settings → place: the questions to AWS that settings leave open, each asked once."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+from anyio import to_thread
+
+from smexec.aws import s3
+from smexec.aws.client import Client
+from smexec.aws.identity import Identity, identity, role_arn
+from smexec.aws.session import Endpoint
+from smexec.core.images import stock_image
+from smexec.core.settings import Settings
+from smexec.core.work import Place
+
+if TYPE_CHECKING:
+    from smexec.local.lease import Lease
+
+#: The embedded service runs jobs as processes of this machine: the name stands in the request, nothing more.
+_LOCAL_IMAGE = "smexec-local:latest"
+
+
+class Ground(NamedTuple):
+    """What an engine stands on.
+
+    :ivar lease: of the embedded service, for ``instance_type="local"``; else None
+    """
+
+    lease: Lease | None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where AWS is, if it is not where boto looks for it."""
+        if self.lease is None:
+            return None
+        lease = self.lease
+        return Endpoint(lease.endpoint_url, lease.region, lease.access_key, lease.secret_key)
+
+
+@contextlib.asynccontextmanager
+async def ground(local: bool) -> AsyncIterator[Ground]:
+    """AWS, or a lease of the embedded service for as long as the block lasts."""
+    if not local:
+        yield Ground(lease=None)
+        return
+    from smexec.local.lease import lease
+
+    held = await to_thread.run_sync(lease)
+    try:
+        yield Ground(held)
+    finally:
+        await to_thread.run_sync(held.close)
+
+
+class Surveyor:
+    """Finds the place for a call's settings; remembers what it found.
+
+    An answer that was an error is not remembered: the next call may fare better.
+    """
+
+    def __init__(self, aws: Client, ground: Ground) -> None:
+        self._aws = aws
+        self._ground = ground
+        self._caller: Identity | None = None
+        self._places: dict[tuple[str | None, ...], Place] = {}
+        self._asking = anyio.Lock()
+
+    async def place(self, settings: Settings) -> Place:
+        """Where jobs with these settings are started.
+
+        :raises smexec.errors.SmexecError: there is no region, role, bucket or image to be found
+        """
+        key = (settings.role, settings.image_uri, settings.s3_root_uri, settings.instance_type)
+        async with self._asking:
+            if key not in self._places:
+                self._places[key] = await self._survey(settings)
+        return self._places[key]
+
+    async def _survey(self, settings: Settings) -> Place:
+        lease = self._ground.lease
+        if lease:
+            return Place(
+                region=lease.region,
+                role=settings.role or lease.role,
+                image_uri=settings.image_uri or _LOCAL_IMAGE,
+                root=settings.s3_root_uri or f"s3://{lease.bucket}/smexec",
+                python=sys.executable,
+            )
+        region = self._aws.region
+        image = settings.image_uri or stock_image(
+            region, (sys.version_info.major, sys.version_info.minor), gpu=has_gpu(settings.instance_type)
+        )
+        return Place(
+            region=region,
+            role=await self._role(settings.role),
+            image_uri=image,
+            root=settings.s3_root_uri or await self._default_root(region),
+        )
+
+    async def _role(self, given: str | None) -> str:
+        if given and given.startswith("arn:"):
+            return given
+        return await role_arn(self._aws, given, await self._identity())
+
+    async def _default_root(self, region: str) -> str:
+        bucket = f"sagemaker-{region}-{(await self._identity()).account}"
+        await s3.ensure_bucket(self._aws, bucket)
+        return f"s3://{bucket}/smexec"
+
+    async def _identity(self) -> Identity:
+        if self._caller is None:
+            self._caller = await identity(self._aws)
+        return self._caller
+
+
+def has_gpu(instance_type: str) -> bool:
+    """Whether a type has NVIDIA GPUs: its family is p or g (``ml.g5.xlarge``, ``ml.p4d.24xlarge``)."""
+    family = instance_type.removeprefix("ml.")
+    return family[:1] in ("p", "g") and family[1:2].isdigit()

@@ -1,0 +1,213 @@
+"""Tracking: one loop that watches all jobs of a run, whatever their number, and lands what has ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from smexec.aws import s3, training
+from smexec.aws.border import NotFound
+from smexec.aws.client import Client
+from smexec.core import cadence
+from smexec.core.lifecycle import (
+    Action,
+    CallStarted,
+    Do,
+    Observation,
+    OutcomeWritten,
+    ReadOutcome,
+    StatusSeen,
+    StopReported,
+    advance,
+)
+from smexec.core.run import Keys, Run
+from smexec.core.work import Outcome
+from smexec.engine.flight import Flight
+from smexec.engine.inquest import Inquest
+from smexec.engine.landing import announce
+from smexec.errors import ServiceError, SmexecError
+from smexec.worker import protocol
+from smexec.worker.protocol import Event
+
+TOLERANCE = 60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
+UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
+_RETRY = 2.0  # seconds
+
+_log = logging.getLogger("smexec")
+
+Land = Callable[[Flight, Outcome], Awaitable[None]]
+
+
+class Tracker:
+    """Watches the flights that have a job.
+
+    :param land: called once for each flight, with its outcome
+    """
+
+    def __init__(self, aws: Client, run: Run, inquest: Inquest, land: Land) -> None:
+        self._aws = aws
+        self._run = run
+        self._inquest = inquest
+        self._tasks: TaskGroup | None = None
+        self._land = land
+        self._followed: dict[str, Flight] = {}
+        self._tails: dict[str, cadence.Tail] = {}  # by root
+        self._news = anyio.Event()
+        self._quiet_since = self._asked_at = 0.0
+        self._refused_since: float | None = None
+
+    def follow(self, flight: Flight) -> None:
+        """From now on this flight's job is watched."""
+        self._followed[flight.name] = flight
+        self._hurry()
+
+    def leave(self, flight: Flight) -> None:
+        """It has landed: nothing more is asked about it."""
+        self._followed.pop(flight.name, None)
+
+    def observe(self, flight: Flight, seen: Observation) -> None:
+        """Take note of something and begin what follows from it."""
+        if flight.job is None or self._tasks is None or flight.name not in self._followed:
+            return
+        flight.job, actions = advance(flight.job, seen)
+        for action in actions:
+            if action not in flight.doing:
+                flight.doing.add(action)
+                self._tasks.start_soon(self._perform, flight, action)
+
+    async def watch(self, tasks: TaskGroup) -> None:
+        """For ever: look, wait a little, look again. With nothing in flight it only waits.
+
+        :param tasks: where what follows from a look is done
+        """
+        self._tasks = tasks
+        while True:
+            self._news = anyio.Event()
+            if not self._followed:
+                await self._news.wait()
+                continue
+            try:
+                await self._look_at_events()
+                if self._status_is_due():
+                    await self._look_at_statuses()
+                self._refused_since = None
+            except ServiceError as error:
+                await self._refused(error)
+            with anyio.move_on_after(cadence.events_delay(self._quiet)):
+                await self._news.wait()
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    async def _look_at_events(self) -> None:
+        for root in {flight.place.root for flight in self._followed.values() if flight.place}:
+            tail = self._tails.setdefault(root, cadence.Tail())
+            folder = Keys(root, self._run.id).events
+            async for names in s3.names(self._aws, folder, tail.start_after):
+                for event in tail.take(names):
+                    self._hear(folder, event)
+
+    def _hear(self, folder: str, event: Event) -> None:
+        self._hurry()
+        flight = self._followed.get(event.job)
+        if flight is None:
+            return
+        if event.kind == protocol.STARTED_EVENT:
+            self.observe(flight, CallStarted())
+        elif event.kind == protocol.OUTCOME_EVENT:
+            self.observe(flight, OutcomeWritten(folder + event.name))
+
+    def _status_is_due(self) -> bool:
+        dying = any(flight.job.is_dying for flight in self._followed.values() if flight.job)
+        return anyio.current_time() - self._asked_at >= cadence.status_delay(self._quiet, dying)
+
+    async def _look_at_statuses(self) -> None:
+        flights = dict(self._followed)
+        since = min(flight.job.created_at for flight in flights.values() if flight.job)
+        seen = await training.statuses(self._aws, self._run.id, flights, since)
+        self._asked_at = anyio.current_time()
+        for name, status in seen.items():
+            self.observe(flights[name], status)
+        for name in flights.keys() - seen.keys():
+            await self._look_at_unlisted(flights[name])
+
+    async def _look_at_unlisted(self, flight: Flight) -> None:
+        """The list is late now and then. A job that it leaves out for long is asked for by name."""
+        if flight.job is None or time.time() - flight.job.created_at < UNLISTED:
+            return
+        try:
+            description = await training.describe(self._aws, flight.name)
+        except NotFound:  # deleted: whether it had an outcome, S3 still tells
+            self.observe(flight, StatusSeen("Stopped", "Stopped"))
+        else:
+            status = StatusSeen(description["TrainingJobStatus"], description.get("SecondaryStatus", ""))
+            self.observe(flight, status)
+
+    @property
+    def _quiet(self) -> float:
+        return anyio.current_time() - self._quiet_since
+
+    def _hurry(self) -> None:
+        self._quiet_since = anyio.current_time()
+        self._news.set()
+
+    async def _refused(self, error: ServiceError) -> None:
+        """AWS will not tell. That may pass (a new log-in); after a while the futures say so."""
+        now = anyio.current_time()
+        self._refused_since = self._refused_since or now
+        _log.warning("cannot see the jobs of run %s: %s", self._run.id, error)
+        if now - self._refused_since >= TOLERANCE:
+            for flight in list(self._followed.values()):
+                await self._land(flight, Outcome(error=_blind(error, flight)))
+        await anyio.sleep(_RETRY)
+
+    # -- doing -----------------------------------------------------------------------------------------------
+
+    async def _perform(self, flight: Flight, action: Action) -> None:
+        try:
+            await self._carry_out(flight, action)
+        except SmexecError as error:
+            await self._land(flight, Outcome(error=error))
+        finally:
+            flight.doing.discard(action)
+
+    async def _carry_out(self, flight: Flight, action: Action) -> None:
+        match action:
+            case Do.MARK_RUNNING:
+                announce(flight)
+            case Do.STOP:
+                await self._stop(flight)
+            case ReadOutcome(uri):
+                await self._read(flight, uri)
+            case Do.INVESTIGATE:
+                outcome = await self._inquest.hold(flight)
+                if outcome:
+                    await self._land(flight, outcome)
+            case Do.CONCLUDE_STOPPED:
+                await self._land(flight, await self._inquest.stopped(flight))
+
+    async def _stop(self, flight: Flight) -> None:
+        try:
+            await training.stop(self._aws, flight.name)
+        except ServiceError as error:
+            _log.warning("job %s could not be stopped and may still run: %s", flight.name, error)
+        if flight.future.cancelled():  # nobody waits for how it ends
+            await self._land(flight, Outcome())
+
+    async def _read(self, flight: Flight, uri: str) -> None:
+        outcome = await self._inquest.read(flight, uri)
+        if outcome:
+            await self._land(flight, outcome)
+        else:
+            self.observe(flight, StopReported())
+
+
+def _blind(error: ServiceError, flight: Flight) -> ServiceError:
+    blind = type(error)(f"AWS does not tell how the job is doing; it may still run. {error}")
+    blind.operation, blind.code = error.operation, error.code
+    blind.locate(job_name=flight.name)
+    blind.__cause__ = error
+    return blind

@@ -1,0 +1,89 @@
+"""A future of one call: the standard library's, and what a remote call has besides."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from smexec.engine.engine import Engine
+
+T = TypeVar("T")
+
+
+class Future(concurrent.futures.Future[T]):
+    """What ``submit`` returns.
+
+    PENDING until its call starts in the container, so that :meth:`cancel` works while its job is queued or
+    starting; RUNNING after that. ``result()`` and ``exception()`` raise what :mod:`smexec.errors` lists, or
+    the user's own exception with the remote traceback as its ``__cause__``. Can be awaited.
+    """
+
+    def __init__(self, engine: Engine | None = None, name: str | None = None) -> None:
+        super().__init__()
+        self._engine = engine
+        self._name = name
+
+    @property
+    def job_name(self) -> str | None:
+        """The Training Job's name, as the console shows it. It is known before the job is created."""
+        return self._name
+
+    @property
+    def status(self) -> str:
+        """For people: queued, starting, running, stopping; then cancelled, failed or succeeded."""
+        if self.cancelled():
+            return "cancelled"
+        if not self.done():
+            return self._engine.status(self._name) if self._engine and self._name else "queued"
+        return "failed" if super().exception() else "succeeded"
+
+    def cancel(self) -> bool:
+        """Cancel the call unless it has started in the container; its job is stopped.
+
+        :returns: False if it was too late: :meth:`stop` ends a running call
+        """
+        before = self.cancelled()
+        if not super().cancel():
+            return False
+        if not before and self._engine and self._name:
+            self._engine.withdraw(self._name)
+        return True
+
+    def stop(self) -> None:
+        """End the call, running or not. A running one then raises :class:`smexec.errors.JobStopped`.
+
+        The call's process gets SIGTERM, and 110 seconds to save what it has.
+        """
+        if not self.cancel() and not self.done() and self._engine and self._name:
+            self._engine.withdraw(self._name)
+
+    def logs(self, lines: int = 100) -> list[str]:
+        """The last lines that the job wrote to stdout and stderr, oldest first.
+
+        :raises smexec.errors.ServiceError: they cannot be had
+        """
+        return list(self._engine.log(self._name, lines)) if self._engine and self._name else []
+
+    def result(self, timeout: float | None = None) -> T:
+        """The call's value, after at most ``timeout`` seconds.
+
+        :raises RuntimeError: in a forked child, to which the outcome would never come
+        """
+        self._check_process()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call raised, or None, after at most ``timeout`` seconds."""
+        self._check_process()
+        return super().exception(timeout)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait in async code. Cancelling the task that waits cancels the call."""
+        return asyncio.wrap_future(self).__await__()
+
+    def _check_process(self) -> None:
+        if self._engine and not self.done():
+            self._engine.check_process()

@@ -1,0 +1,83 @@
+"""``@remote``: a function whose calls run as jobs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+
+from smexec.executor import SageMakerExecutor
+from smexec.future import Future
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RemoteFunction(Generic[P, T]):
+    """What ``@remote`` makes of a function. Calling it blocks and returns the value.
+
+    :ivar local: the function itself, to run it here
+    :ivar executor: the executor of its calls; it starts nothing before the first
+    """
+
+    def __init__(self, function: Callable[P, T], max_workers: int | None, settings: dict[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.local = function
+        self.executor = SageMakerExecutor(max_workers, **settings)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run as a job; wait; return the value or raise what the call raised."""
+        return self.submit(*args, **kwargs).result()
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run as a job; the future has the outcome."""
+        return self.executor.submit(self.local, *args, **kwargs)
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
+        """A job for each tuple of arguments; options as in :meth:`SageMakerExecutor.map`."""
+        return self.executor.map(self.local, *iterables, **options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Inside a job, a remote function is the function: jobs do not start jobs by accident."""
+        return _itself, (self.local,)
+
+    def __repr__(self) -> str:
+        return f"<remote {getattr(self.local, '__qualname__', self.local)!s}>"
+
+
+@overload
+def remote(function: Callable[P, T], /) -> RemoteFunction[P, T]: ...
+@overload
+def remote(
+    *, max_workers: int | None = None, **settings: Any
+) -> Callable[[Callable[P, T]], RemoteFunction[P, T]]: ...
+
+
+def remote(
+    function: Callable[P, T] | None = None, /, *, max_workers: int | None = None, **settings: Any
+) -> RemoteFunction[P, T] | Callable[[Callable[P, T]], RemoteFunction[P, T]]:
+    """Make a function run as a SageMaker Training Job whenever it is called.
+
+    ::
+
+        @remote(instance_type="ml.m5.16xlarge")
+        def divide(x, y):
+            return x / y
+
+        divide(3, 2)            # 1.5, computed there
+        divide.submit(3, 2)     # a future
+        divide.map([1, 2], [3, 4])
+        divide.local(3, 2)      # computed here
+
+    :param max_workers: most jobs of this function in flight
+    :param settings: as of :class:`SageMakerExecutor`
+    :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, or contradicts another
+    """
+    if function is not None:
+        return RemoteFunction(function, max_workers, settings)
+    return lambda function: RemoteFunction(function, max_workers, settings)
+
+
+def _itself(function: Callable[P, T]) -> Callable[P, T]:
+    return function
