@@ -325,7 +325,10 @@ async def _works(namespaces: tuple[str, ...]) -> bool:
             workdir=Path(directory),
         )
         container = await _start(ProcessEngine().plan(spec, namespaces))
-        said = await container.output.read()
-        code = await container.wait()
+        try:
+            said = await container.output.read()
+        finally:
+            container.kill()
+            code = await container.wait()
         logger.debug("namespaces %s: exit code %d %s", namespaces, code, said.decode(errors="replace"))
         return code == 0

@@ -22,6 +22,8 @@ JSON in and out; what is wrong with a request is said with status 400 or 404.
     ``lease_grace``).  The answer begins at once, with the line ``leased``.
 ``GET credentials``
     What a job's containers find at AWS_CONTAINER_CREDENTIALS_FULL_URI.
+``POST keep``
+    Go on without leases, until ``shutdown``.
 ``POST shutdown``
     End the service.
 """
@@ -62,6 +64,7 @@ class ControlApi:
             "GET requests": self._count,
             "DELETE requests": service.requests.clear,
             "GET credentials": self.credentials,
+            "POST keep": service.leases.keep,
             "POST shutdown": service.end.set,
         }
         self._with_order: Mapping[str, Callable[[Any], Awaitable[Any]]] = {
@@ -138,6 +141,8 @@ class ControlApi:
 
     async def lease(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hold the service until the client closes the connection, or dies and the kernel closes it."""
+        if self._service.end.is_set():
+            return _json({"error": "the service is ending"}, 503)
         response = web.StreamResponse()
         with self._service.leases.taken(), contextlib.suppress(ConnectionError, web.RequestPayloadError):
             await response.prepare(request)

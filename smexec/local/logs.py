@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,8 +79,13 @@ def take_batch(waiting: list[Event]) -> list[Event]:
     return batch
 
 
+async def create_group(logs: Any) -> None:
+    """Make the group, once per service; ``logs`` is a client of CloudWatch Logs."""
+    await logs.create_log_group(logGroupName=GROUP)
+
+
 class LogStream:
-    """One stream, open for writing; ``logs`` is a client of CloudWatch Logs."""
+    """One stream of the group; ``logs`` is a client of CloudWatch Logs."""
 
     def __init__(self, logs: Any, name: str, clock: Callable[[], float] = time.time) -> None:
         self._logs = logs
@@ -95,7 +99,7 @@ class LogStream:
 
     async def copy(self, source: asyncio.StreamReader) -> None:
         """Everything that the source gives; all of it is in CloudWatch when this returns."""
-        await self._create()
+        await self._logs.create_log_stream(**self._stream)
         sender = asyncio.create_task(self._send())
         reader = asyncio.create_task(self._read(source))
         try:
@@ -104,11 +108,6 @@ class LogStream:
             for task in (reader, sender):
                 task.cancel()
             await asyncio.gather(reader, sender, return_exceptions=True)
-
-    async def _create(self) -> None:
-        with contextlib.suppress(self._logs.exceptions.ResourceAlreadyExistsException):
-            await self._logs.create_log_group(logGroupName=GROUP)
-        await self._logs.create_log_stream(**self._stream)
 
     async def _read(self, source: asyncio.StreamReader) -> None:
         lines = Lines()

@@ -23,6 +23,7 @@ from smexec.local.host import HostRun, Surroundings
 from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, TrainingJob
 from smexec.local.layout import JobFailure, hosts_of
 from smexec.local.limits import WarmPools, take_capacity_error
+from smexec.local.logs import create_group
 from smexec.local.transfer import Storage, upload_artifacts
 
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
@@ -75,6 +76,7 @@ async def running_platform(
         ]
         engine = engine_named(config.engine)
         engine.prepare()
+        await create_group(logs)
         around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)
         yield Platform(config, directory, warm_pools, around)
 

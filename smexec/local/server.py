@@ -72,6 +72,11 @@ class Leases:
             if not self._count:
                 self._start_timer(0.0)
 
+    def keep(self) -> None:
+        """Go on without leases, until told to end."""
+        self.cancel()
+        self._grace = None
+
     def cancel(self) -> None:
         """Stop the countdown."""
         if self._timer is not None:
