@@ -67,7 +67,7 @@ class ControlApi:
             "POST keep": service.leases.keep,
             "POST shutdown": service.end.set,
         }
-        self._with_order: Mapping[str, Callable[[Any], Awaitable[Any]]] = {
+        self._with_order: Mapping[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "POST configure": self.configure,
             "POST faults": self.order_fault,
             "POST interrupt": self.interrupt,
@@ -83,24 +83,24 @@ class ControlApi:
             if route in self._plain:
                 return _json(self._plain[route]())
             if route in self._with_order:
-                return _json(await self._with_order[route](await request.json()))
+                return _json(await self._with_order[route](_object(await request.json())))
         except TimeoutError as error:
             return _json(error.args[0], 408)
         except (ValueError, TypeError, KeyError, ServiceError) as error:
             return _json({"error": f"{type(error).__name__}: {error}"}, 400)
         return _json({"error": f"no {route} here"}, 404)
 
-    async def configure(self, changes: Any) -> Any:
+    async def configure(self, changes: dict[str, Any]) -> Any:
         """Change live settings."""
         self._service.config.configure(changes)
         return dataclasses.asdict(self._service.config)
 
-    async def order_fault(self, order: Any) -> Any:
+    async def order_fault(self, order: dict[str, Any]) -> Any:
         """Order a fault; answers with all that are open."""
         self._service.faults.order(Fault(**order))
         return self._service.faults.describe()
 
-    async def interrupt(self, order: Any) -> Any:
+    async def interrupt(self, order: dict[str, Any]) -> Any:
         """Let something happen to a job that has not ended."""
         kind = order.get("kind", "interrupt")
         if kind not in get_args(Interruption):
@@ -111,7 +111,7 @@ class ControlApi:
         job.interruptions.put_nowait(kind)
         return job.summary()
 
-    async def wait(self, order: Any) -> Any:
+    async def wait(self, order: dict[str, Any]) -> Any:
         """Wait for a job's status, or for a number of requests.
 
         Raises:
@@ -160,6 +160,12 @@ class ControlApi:
             "Token": "local",
             "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", expiration),
         }
+
+
+def _object(order: Any) -> dict[str, Any]:
+    if not isinstance(order, dict):
+        raise TypeError(f"expected a JSON object, not {order!r}")
+    return order
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

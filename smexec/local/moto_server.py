@@ -29,10 +29,12 @@ class MotoServer:
 
     Args:
         directory: the service's scratch directory.
+        account: the id of the AWS account that it plays.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, account: str) -> None:
         self._directory = directory
+        self._account = account
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._process: asyncio.subprocess.Process | None = None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -40,6 +42,7 @@ class MotoServer:
     async def __aenter__(self) -> Self:
         environment = {
             **os.environ,
+            "MOTO_ACCOUNT_ID": self._account,
             # Virtual-hosted addresses cannot be told from an IP address's first octet.
             "S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true",
             "MOTO_DISABLE_GLOBAL_CORS": "true",

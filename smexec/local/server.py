@@ -151,7 +151,7 @@ class Service:
         """Start all parts; `stack` ends them in reverse order."""
         scratch = tempfile.TemporaryDirectory(prefix="smexec-local-", ignore_cleanup_errors=True)
         directory = Path(stack.enter_context(scratch))
-        moto = await stack.enter_async_context(MotoServer(directory))
+        moto = await stack.enter_async_context(MotoServer(directory, self.config.account))
         stack.push_async_callback(self._watch(moto))
         self._proxy = Proxy(moto.url)
         stack.push_async_callback(self._proxy.close)
@@ -273,6 +273,10 @@ class Service:
             response = _error_response(named_error("internal", operation, self.config.account), operation)
         if fault is not None and fault.kind == "drop":
             _drop(request)
+        if body is None and not request.content.is_eof():
+            # The client may or may not send the body that nobody has asked for: what follows on this
+            # connection cannot be told from it.
+            response.force_close()
         return response
 
     def _count(self, operation: Operation) -> None:

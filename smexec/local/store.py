@@ -155,7 +155,7 @@ def _token(last: _SortKey) -> str:
 def _read_token(token: str) -> _SortKey:
     try:
         key, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
+    except (TypeError, ValueError):
         raise _bad_token() from None
     return key, name
 
