@@ -45,9 +45,15 @@ class Place:
     python: str = "python"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """What a call ended with: a value, or an exception."""
 
     value: Any = None
     error: BaseException | None = None
+
+    def take(self) -> tuple[Any, BaseException | None]:
+        """Value and error, for good: whoever carried the outcome keeps no reference to what was in it."""
+        taken = self.value, self.error
+        self.value = self.error = None
+        return taken

@@ -43,12 +43,13 @@ def settle(future: concurrent.futures.Future[Any], outcome: Outcome) -> None:
     """Resolve once; a cancelled future stays cancelled."""
     if not future.running() and not future.done():
         future.set_running_or_notify_cancel()
+    value, error = outcome.take()
     if future.cancelled():
         notify_cancelled(future)
-    elif outcome.error is not None:
-        future.set_exception(outcome.error)
+    elif error is not None:
+        future.set_exception(error)
     else:
-        future.set_result(outcome.value)
+        future.set_result(value)
 
 
 def notify_cancelled(future: concurrent.futures.Future[Any]) -> None:

@@ -55,6 +55,10 @@ def _forget_parent() -> None:
     global portals, _lock  # noqa: PLW0603
     _lock = threading.Lock()
     _closers.clear()
+    portal = getattr(portals, "_portal", None)
+    if portal is not None:
+        # Without this the parent's portal, once collected, would wait here for a thread that is not.
+        portal._event_loop_thread_id = None
     portals = BlockingPortalProvider()
 
 
