@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from smexec import errors
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
-    from smexec.remote import RemoteFunction, remote
+    from smexec.decorator import RemoteFunction, remote
 
 __all__ = ["Future", "RemoteFunction", "SageMakerExecutor", "errors", "remote"]
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Future": "smexec.future",
-    "RemoteFunction": "smexec.remote",
+    "RemoteFunction": "smexec.decorator",
     "SageMakerExecutor": "smexec.executor",
-    "remote": "smexec.remote",
+    "remote": "smexec.decorator",
 }
 
 

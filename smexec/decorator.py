@@ -1,4 +1,7 @@
-"""``@remote``: a function whose calls run as jobs."""
+"""``@remote``: a function whose calls run as jobs.
+
+Not called ``remote.py``: a submodule of that name would hide the decorator in ``smexec.remote``.
+"""
 
 from __future__ import annotations
 
