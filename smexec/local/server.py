@@ -273,7 +273,7 @@ class Service:
             response = _error_response(named_error("internal", operation, self.config.account), operation)
         if fault is not None and fault.kind == "drop":
             _drop(request)
-        if body is None and not request.content.is_eof():
+        if body is None and (not request.content.is_eof() or _unasked(request)):
             # The client may or may not send the body that nobody has asked for: what follows on this
             # connection cannot be told from it.
             response.force_close()
@@ -345,6 +345,12 @@ async def _continue(request: web.BaseRequest) -> None:
     if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.total_bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+        request["continued"] = True
+
+
+def _unasked(request: web.BaseRequest) -> bool:
+    """Whether the client waits to be asked for the body, and was not."""
+    return "Expect" in request.headers and "continued" not in request
 
 
 def _drop(request: web.BaseRequest) -> None:
