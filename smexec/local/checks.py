@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -158,10 +157,11 @@ class Preconditions:
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
     """Bucket and prefix of ``s3://bucket/prefix`` or ``https://s3.region.amazonaws.com/bucket/prefix``."""
-    url = urlsplit(uri)
-    if url.scheme == "s3":
-        return url.netloc, url.path.lstrip("/")
-    bucket, _, prefix = url.path.lstrip("/").partition("/")
+    # No URL: "?" and "#" are letters of a key like any other.
+    scheme, _, rest = uri.partition("://")
+    if scheme == "https":
+        rest = rest.partition("/")[2]
+    bucket, _, prefix = rest.partition("/")
     return bucket, prefix
 
 

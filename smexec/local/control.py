@@ -119,7 +119,8 @@ class ControlApi:
         """
         if "job" in order:
             job = self._service.store.get(order["job"])
-            reached, state = self._status(job, set(order["statuses"])), job.summary
+            reached = self._status(job, set(order["statuses"]))
+            state: Callable[[], dict[str, Any]] = job.summary
         else:
             reached, state = self._requested(order["requests"]), self._count
         try:

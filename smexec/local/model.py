@@ -102,8 +102,8 @@ _TYPE_NAMES = {
 
 def _typed(shape: Any, value: Any) -> Any:
     """`value` with the types that `shape` asks for; members that are null or unknown are dropped."""
-    kinds = _JSON_TYPES[shape.type_name]
-    if not isinstance(value, kinds) or (isinstance(value, bool) and shape.type_name != "boolean"):
+    fits = isinstance(value, _JSON_TYPES[shape.type_name])
+    if not fits or (isinstance(value, bool) and shape.type_name != "boolean"):
         wanted = shape.type_name.capitalize()
         raise ServiceError(
             "SerializationException", f"{_TYPE_NAMES[type(value)]} can not be converted to a {wanted}"

@@ -25,7 +25,9 @@ SLEEP = ("sh", "-c", "trap 'exit 0' TERM; sleep 60 & wait")
 
 
 def test_a_job_runs_from_create_to_completed(aws: Any, sagemaker: Any) -> None:
-    request = aws.job("sh", "-c", "echo trained > /opt/ml/model/weights", Tags=[{"Key": "team", "Value": "a"}])
+    request = aws.job(
+        "sh", "-c", "echo trained > /opt/ml/model/weights", Tags=[{"Key": "team", "Value": "a"}]
+    )
     name = request["TrainingJobName"]
     arn = sagemaker.create_training_job(**request)["TrainingJobArn"]
     assert arn == f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}"
@@ -35,9 +37,15 @@ def test_a_job_runs_from_create_to_completed(aws: Any, sagemaker: Any) -> None:
     assert job["ResourceConfig"] == request["ResourceConfig"]
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
     assert [entry["Status"] for entry in job["SecondaryStatusTransitions"]] == [
-        "Starting", "Downloading", "Training", "Uploading", "Completed",
-    ]  # fmt: skip
-    assert job["CreationTime"] <= job["TrainingStartTime"] <= job["TrainingEndTime"] == job["LastModifiedTime"]
+        "Starting",
+        "Downloading",
+        "Training",
+        "Uploading",
+        "Completed",
+    ]
+    assert (
+        job["CreationTime"] <= job["TrainingStartTime"] <= job["TrainingEndTime"] == job["LastModifiedTime"]
+    )
     assert job["BillableTimeInSeconds"] >= 1
     bucket, _, key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://").partition("/")
     assert aws.client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"] > 0
@@ -57,7 +65,9 @@ def test_a_command_that_fails_makes_a_failed_job(aws: Any, sagemaker: Any) -> No
 def test_a_name_can_be_used_once(aws: Any, sagemaker: Any) -> None:
     request = aws.job("true")
     sagemaker.create_training_job(**request)
-    with pytest.raises(sagemaker.exceptions.ResourceInUse, match="must be unique within an AWS account and region"):
+    with pytest.raises(
+        sagemaker.exceptions.ResourceInUse, match="must be unique within an AWS account and region"
+    ):
         sagemaker.create_training_job(**request)
 
 
@@ -77,7 +87,9 @@ def channel(uri: str, name: str = "train") -> dict[str, Any]:
     return {"ChannelName": name, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}}
 
 
-@pytest.mark.parametrize("uri", ["s3://{bucket}/nothing-here", "s3://no-such-bucket-at-all/x", "s3://{bucket}/in"])
+@pytest.mark.parametrize(
+    "uri", ["s3://{bucket}/nothing-here", "s3://no-such-bucket-at-all/x", "s3://{bucket}/in"]
+)
 def test_inputs_must_be_there(aws: Any, sagemaker: Any, uri: str) -> None:
     bucket = aws.info["bucket"]
     uri = uri.format(bucket=bucket)
@@ -95,8 +107,12 @@ def test_inputs_must_be_there(aws: Any, sagemaker: Any, uri: str) -> None:
 
 def test_roles_must_exist_and_trust_sagemaker(aws: Any, sagemaker: Any) -> None:
     iam = aws.client("iam")
-    document = '{"Statement": {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "*"}}'
-    other = iam.create_role(RoleName="for-ec2", Path="/team/", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    document = (
+        '{"Statement": {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "*"}}'
+    )
+    other = iam.create_role(RoleName="for-ec2", Path="/team/", AssumeRolePolicyDocument=document)["Role"][
+        "Arn"
+    ]
     for role in ("arn:aws:iam::123456789012:role/nobody", other):
         code, message = refusal(sagemaker.create_training_job, **aws.job("true", RoleArn=role))
         assert code == "ValidationException"
@@ -106,8 +122,9 @@ def test_roles_must_exist_and_trust_sagemaker(aws: Any, sagemaker: Any) -> None:
         )
     foreign = "arn:aws:iam::210987654321:role/theirs"
     assert refusal(sagemaker.create_training_job, **aws.job("true", RoleArn=foreign)) == (
-        "ValidationException", "RoleArn: Cross-account pass role is not allowed.",
-    )  # fmt: skip
+        "ValidationException",
+        "RoleArn: Cross-account pass role is not allowed.",
+    )
 
 
 def test_a_role_that_trusts_sagemaker_will_do(aws: Any, sagemaker: Any) -> None:
@@ -123,7 +140,9 @@ def test_a_running_job_counts_for_the_quota_and_an_ended_one_does_not(aws: Any, 
     aws.control("configure", {"quotas": {"ml.c5.xlarge": 1}})
     first = aws.job(*SLEEP, ResourceConfig=instance)
     sagemaker.create_training_job(**first)
-    with pytest.raises(sagemaker.exceptions.ResourceLimitExceeded, match="with current utilization of 1 Instances"):
+    with pytest.raises(
+        sagemaker.exceptions.ResourceLimitExceeded, match="with current utilization of 1 Instances"
+    ):
         sagemaker.create_training_job(**aws.job("true", ResourceConfig=instance))
     sagemaker.stop_training_job(TrainingJobName=first["TrainingJobName"])
     aws.wait(first["TrainingJobName"])
@@ -163,9 +182,14 @@ def test_lists_can_be_filtered_and_paged(aws: Any, sagemaker: Any) -> None:
         sagemaker.create_training_job(**request)
     for request in requests:
         aws.wait(request["TrainingJobName"])
-    pages = list(sagemaker.get_paginator("list_training_jobs").paginate(
-        NameContains=prefix, SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 2},
-    ))  # fmt: skip
+    pages = list(
+        sagemaker.get_paginator("list_training_jobs").paginate(
+            NameContains=prefix,
+            SortBy="Name",
+            SortOrder="Ascending",
+            PaginationConfig={"PageSize": 2},
+        )
+    )
     names = [[job["TrainingJobName"] for job in page["TrainingJobSummaries"]] for page in pages]
     assert names == [[f"{prefix}-0", f"{prefix}-1"], [f"{prefix}-2"]]
     summary = pages[0]["TrainingJobSummaries"][0]
@@ -177,8 +201,11 @@ def test_lists_can_be_filtered_and_paged(aws: Any, sagemaker: Any) -> None:
 
 def test_a_warm_pool_is_there_as_soon_as_the_end_is_seen(aws: Any, sagemaker: Any) -> None:
     instance = {
-        "InstanceType": "ml.c5.2xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 600,
-    }  # fmt: skip
+        "InstanceType": "ml.c5.2xlarge",
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 1,
+        "KeepAlivePeriodInSeconds": 600,
+    }
     first, second = (aws.job("true", ResourceConfig=instance) for _ in range(2))
     sagemaker.create_training_job(**first)
     assert aws.wait(first["TrainingJobName"])["WarmPoolStatus"]["Status"] == "Available"
@@ -186,18 +213,24 @@ def test_a_warm_pool_is_there_as_soon_as_the_end_is_seen(aws: Any, sagemaker: An
     aws.wait(second["TrainingJobName"])
     pool = sagemaker.describe_training_job(TrainingJobName=first["TrainingJobName"])["WarmPoolStatus"]
     assert (pool["Status"], pool["ReusedByJob"]) == ("Reused", second["TrainingJobName"])
-    assert refusal(sagemaker.delete_training_job, TrainingJobName=second["TrainingJobName"])[0] == "ResourceInUse"
+    assert (
+        refusal(sagemaker.delete_training_job, TrainingJobName=second["TrainingJobName"])[0]
+        == "ResourceInUse"
+    )
     sagemaker.update_training_job(
         TrainingJobName=second["TrainingJobName"], ResourceConfig={"KeepAlivePeriodInSeconds": 0}
     )
     job = sagemaker.describe_training_job(TrainingJobName=second["TrainingJobName"])
     assert job["WarmPoolStatus"]["Status"] == "Terminated"
     sagemaker.delete_training_job(TrainingJobName=second["TrainingJobName"])
-    assert refusal(
-        sagemaker.update_training_job,
-        TrainingJobName=first["TrainingJobName"],
-        ResourceConfig={"KeepAlivePeriodInSeconds": 60},
-    )[0] == "ValidationException"  # fmt: skip
+    assert (
+        refusal(
+            sagemaker.update_training_job,
+            TrainingJobName=first["TrainingJobName"],
+            ResourceConfig={"KeepAlivePeriodInSeconds": 60},
+        )[0]
+        == "ValidationException"
+    )
 
 
 def test_a_deleted_job_is_gone_and_its_name_free(aws: Any, sagemaker: Any) -> None:
@@ -208,12 +241,16 @@ def test_a_deleted_job_is_gone_and_its_name_free(aws: Any, sagemaker: Any) -> No
     sagemaker.stop_training_job(TrainingJobName=name)
     aws.wait(name)
     sagemaker.delete_training_job(TrainingJobName=name)
-    assert refusal(sagemaker.describe_training_job, TrainingJobName=name)[1] == "Requested resource not found."
+    assert (
+        refusal(sagemaker.describe_training_job, TrainingJobName=name)[1] == "Requested resource not found."
+    )
     sagemaker.create_training_job(**aws.job("true", TrainingJobName=name))
     assert aws.wait(name)["TrainingJobStatus"] == "Completed"
 
 
-def test_a_running_job_takes_profiling_and_debugging_and_an_ended_one_does_not(aws: Any, sagemaker: Any) -> None:
+def test_a_running_job_takes_profiling_and_debugging_and_an_ended_one_does_not(
+    aws: Any, sagemaker: Any
+) -> None:
     request = aws.job(*SLEEP)
     name = request["TrainingJobName"]
     sagemaker.create_training_job(**request)
@@ -237,11 +274,14 @@ def test_a_running_job_takes_profiling_and_debugging_and_an_ended_one_does_not(a
 
 
 def test_tags_can_be_added_changed_and_removed(aws: Any, sagemaker: Any) -> None:
-    arn = sagemaker.create_training_job(**aws.job("true", Tags=[{"Key": "a", "Value": "1"}]))["TrainingJobArn"]
+    arn = sagemaker.create_training_job(**aws.job("true", Tags=[{"Key": "a", "Value": "1"}]))[
+        "TrainingJobArn"
+    ]
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "2"}, {"Key": "b", "Value": "3"}])
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [
-        {"Key": "a", "Value": "2"}, {"Key": "b", "Value": "3"},
-    ]  # fmt: skip
+        {"Key": "a", "Value": "2"},
+        {"Key": "b", "Value": "3"},
+    ]
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["a", "nothing"])
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "b", "Value": "3"}]
     many = [{"Key": f"k{number}", "Value": ""} for number in range(50)]
@@ -252,5 +292,6 @@ def test_tags_can_be_added_changed_and_removed(aws: Any, sagemaker: Any) -> None
 
 def test_operations_that_are_not_there_say_so(sagemaker: Any) -> None:
     assert refusal(sagemaker.list_processing_jobs) == (
-        "NotImplemented", "The local service has no ListProcessingJobs.",
-    )  # fmt: skip
+        "NotImplemented",
+        "The local service has no ListProcessingJobs.",
+    )

@@ -35,7 +35,9 @@ def test_mappings_take_pairs() -> None:
     assert config.quotas == {"ml.m5.large": 3}
 
 
-@pytest.mark.parametrize("arguments", [["--rates", "x"], ["--rates", "=1"], ["--quotas", "a=b"], ["--engine", "vm"]])
+@pytest.mark.parametrize(
+    "arguments", [["--rates", "x"], ["--rates", "=1"], ["--quotas", "a=b"], ["--engine", "vm"]]
+)
 def test_what_cannot_be_read_is_refused(arguments: list[str]) -> None:
     with pytest.raises(argparse.ArgumentError):
         parsed(*arguments)

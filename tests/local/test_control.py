@@ -81,13 +81,13 @@ def test_settings_change_while_the_service_runs(aws: Any) -> None:
     ],
 )
 def test_orders_that_cannot_be_carried_out_are_refused(aws: Any, route: str, order: Any) -> None:
-    with pytest.raises(ValueError, match="^400 "):
+    with pytest.raises(ValueError, match=r"^400 "):
         aws.control(route, order)
 
 
 @pytest.mark.parametrize(("method", "route"), [("GET", "coffee"), ("DELETE", "health"), ("GET", "")])
 def test_other_routes_are_not_there(aws: Any, method: str, route: str) -> None:
-    with pytest.raises(ValueError, match="^404 "):
+    with pytest.raises(ValueError, match=r"^404 "):
         aws.control(route, method=method)
 
 
@@ -137,13 +137,18 @@ def test_a_killed_container_is_a_failed_job(aws: Any) -> None:
 
 
 def test_containers_find_credentials_that_botocore_accepts(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{aws.info['endpoint_url']}/_smexec/credentials")
+    monkeypatch.setenv(
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{aws.info['endpoint_url']}/_smexec/credentials"
+    )
     credentials = boto3.Session().get_credentials()
     assert credentials is not None
     assert credentials.method == "container-role"
     assert credentials.token
     client = boto3.client(
-        "sts", endpoint_url=aws.info["endpoint_url"], region_name="us-east-1", config=Config(retries={"total_max_attempts": 1})
+        "sts",
+        endpoint_url=aws.info["endpoint_url"],
+        region_name="us-east-1",
+        config=Config(retries={"total_max_attempts": 1}),
     )
     assert client.get_caller_identity()["Account"] == aws.info["account"]
 

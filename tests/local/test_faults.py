@@ -69,10 +69,14 @@ def test_a_fault_can_be_for_one_object_only() -> None:
 
 
 def test_errors_speak_the_protocol_of_the_api() -> None:
-    assert [(error.code, error.status) for operation in (CREATE, PUT)
-            if (error := Fault("*", "expired").error(operation, "1"))] == [
-        ("ExpiredTokenException", 400), ("ExpiredToken", 400),
-    ]  # fmt: skip
+    assert [
+        (error.code, error.status)
+        for operation in (CREATE, PUT)
+        if (error := Fault("*", "expired").error(operation, "1"))
+    ] == [
+        ("ExpiredTokenException", 400),
+        ("ExpiredToken", 400),
+    ]
     custom = Fault("*", "error", code="Teapot", message="short and stout", status=418).error(PUT, "1")
     assert custom is not None
     assert (custom.code, custom.message, custom.status) == ("Teapot", "short and stout", 418)
@@ -90,4 +94,4 @@ def test_orders_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_the_kinds_are_those_that_are_documented() -> None:
-    assert KINDS == {"throttle", "expired", "denied", "internal", "error", "drop", "drop-before", "delay"}
+    assert {"throttle", "expired", "denied", "internal", "error", "drop", "drop-before", "delay"} == KINDS

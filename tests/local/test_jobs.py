@@ -37,15 +37,17 @@ def clock() -> Clock:
 
 
 def request(**changes: Any) -> dict[str, Any]:
-    return with_defaults({
-        "TrainingJobName": "job",
-        "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
-        "RoleArn": "arn:aws:iam::123456789012:role/Execution",
-        "OutputDataConfig": {"S3OutputPath": "s3://bucket/output/"},
-        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        "StoppingCondition": {},
-        **changes,
-    })
+    return with_defaults(
+        {
+            "TrainingJobName": "job",
+            "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+            "RoleArn": "arn:aws:iam::123456789012:role/Execution",
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/output/"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": {},
+            **changes,
+        }
+    )
 
 
 def make(clock: Clock, **changes: Any) -> TrainingJob:
@@ -146,8 +148,12 @@ def test_stopping_lasts_until_the_end_and_may_upload(clock: Clock) -> None:
     job.stopped()
     assert (job.status, job.secondary_status) == ("Stopped", "Stopped")
     assert [status for status, _ in transitions(job)] == [
-        "Starting", "Training", "Stopping", "Uploading", "Stopped",
-    ]  # fmt: skip
+        "Starting",
+        "Training",
+        "Stopping",
+        "Uploading",
+        "Stopped",
+    ]
 
 
 def test_a_job_that_is_stopping_does_not_go_back_to_work(clock: Clock) -> None:
@@ -239,9 +245,12 @@ def test_describe_has_only_what_the_model_knows_and_all_that_it_requires(clock: 
         clock,
         Tags=[{"Key": "k", "Value": "v"}],
         ResourceConfig={
-            "InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, "KeepAlivePeriodInSeconds": 60,
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 1,
+            "KeepAlivePeriodInSeconds": 60,
         },
-    )  # fmt: skip
+    )
     lived(clock, job, ("Downloading", 1), ("Training", 1))
     job.fail("ClientError: x")
     for response, description in (
@@ -283,7 +292,10 @@ def test_instances_are_counted_over_groups() -> None:
         {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "InstanceGroupName": "b"},
         {"InstanceType": "ml.m5.large", "InstanceCount": 3, "InstanceGroupName": "c"},
     ]
-    assert instances_of({"ResourceConfig": {"InstanceGroups": groups}}) == {"ml.m5.large": 5, "ml.c5.xlarge": 1}
+    assert instances_of({"ResourceConfig": {"InstanceGroups": groups}}) == {
+        "ml.m5.large": 5,
+        "ml.c5.xlarge": 1,
+    }
 
 
 def test_the_end_is_told_in_the_same_instant(clock: Clock) -> None:
@@ -324,5 +336,7 @@ def test_a_warm_pool_goes_through_its_states() -> None:
     assert pool.describe(160) == {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 60}
     pool.available_until, pool.reused_by = 140.0, "next"
     assert pool.describe(500) == {
-        "Status": "Reused", "ResourceRetainedBillableTimeInSeconds": 40, "ReusedByJob": "next",
-    }  # fmt: skip
+        "Status": "Reused",
+        "ResourceRetainedBillableTimeInSeconds": 40,
+        "ReusedByJob": "next",
+    }

@@ -35,12 +35,15 @@ def job(name: str = "job", *, count: int = 1, at: float = 0.0, **changes: Any) -
     return TrainingJob(with_defaults(request), f"arn:{name}", lambda: at)
 
 
-SPOT = {"EnableManagedSpotTraining": True, "StoppingCondition": {"MaxWaitTimeInSeconds": 90_000}}
+SPOT: dict[str, Any] = {
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxWaitTimeInSeconds": 90_000},
+}
 
 
-def kept(name: str = "former", *, keep_alive: int = 60, at: float = 0.0, **changes: Any) -> TrainingJob:
+def kept(name: str = "former", *, at: float = 0.0, **changes: Any) -> TrainingJob:
     """A job that has ended and asked for its instances to be kept."""
-    resources = {"KeepAlivePeriodInSeconds": keep_alive} | changes.pop("resources", {})
+    resources = {"KeepAlivePeriodInSeconds": 60} | changes.pop("resources", {})
     former = job(name, at=at, resources=resources, **changes)
     former.enter("Training")
     former.complete()
@@ -89,8 +92,8 @@ def test_a_quota_of_nothing_refuses_in_the_services_words() -> None:
     config = ServiceConfig(quotas={"ml.m5.large": 0})
     assert refusal(job(), [], config).startswith(
         "The account-level service limit 'ml.m5.large for training job usage' is 0 Instances, with current "
-        "utilization of 0 Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request "
-        "an increase for this quota."
+        "utilization of 0 Instances and a request delta of 1 Instances. "
+        "Please use AWS Service Quotas to request an increase for this quota."
     )
 
 
@@ -112,7 +115,9 @@ def test_the_default_is_no_quota_and_a_star_is_for_the_types_not_named() -> None
 def test_spot_has_quotas_of_its_own() -> None:
     config = ServiceConfig(quotas={"ml.m5.large": 1}, spot_quotas={"ml.m5.large": 1})
     check_quotas(job(**SPOT), [job("on-demand")], config, 0.0)
-    assert "'ml.m5.large for spot training job usage' is 1" in refusal(job(**SPOT), [job("s", **SPOT)], config)
+    assert "'ml.m5.large for spot training job usage' is 1" in refusal(
+        job(**SPOT), [job("s", **SPOT)], config
+    )
 
 
 def test_new_accounts_have_a_limit_over_all_types() -> None:
@@ -127,7 +132,10 @@ def test_groups_are_checked_type_by_type() -> None:
     group = {"InstanceCount": 2, "InstanceGroupName": "g"}
     new = job()
     new.request["ResourceConfig"] = {
-        "InstanceGroups": [{**group, "InstanceType": "ml.m5.large"}, {**group, "InstanceType": "ml.c5.xlarge"}]
+        "InstanceGroups": [
+            {**group, "InstanceType": "ml.m5.large"},
+            {**group, "InstanceType": "ml.c5.xlarge"},
+        ]
     }
     assert "'ml.c5.xlarge for" in refusal(new, [], ServiceConfig(quotas={"ml.c5.xlarge": 1}))
 
@@ -152,7 +160,8 @@ def test_stopped_instances_are_released_late_and_others_at_once() -> None:
 
 @given(st.lists(st.integers(1, 5), max_size=20), st.integers(0, 20))
 def test_what_is_admitted_never_exceeds_the_quota(counts: list[int], quota: int) -> None:
-    config, admitted = ServiceConfig(quotas={"ml.m5.large": quota}), []
+    config = ServiceConfig(quotas={"ml.m5.large": quota})
+    admitted: list[TrainingJob] = []
     for number, count in enumerate(counts):
         new = job(str(number), count=count)
         try:
@@ -192,8 +201,10 @@ def test_a_kept_pool_serves_the_next_job_once(pools: WarmPools) -> None:
     assert pools.take(following, 10.0) is former
     assert following.reuses == "former"
     assert former.describe(20.0)["WarmPoolStatus"] == {
-        "Status": "Reused", "ReusedByJob": "following", "ResourceRetainedBillableTimeInSeconds": 10,
-    }  # fmt: skip
+        "Status": "Reused",
+        "ReusedByJob": "following",
+        "ResourceRetainedBillableTimeInSeconds": 10,
+    }
     assert pools.take(job("third"), 11.0) is None
 
 
@@ -202,8 +213,9 @@ def test_a_pool_expires(pools: WarmPools) -> None:
     pools.keep(former, 0.0)
     assert pools.take(job(), 60.0) is None
     assert former.describe(100.0)["WarmPoolStatus"] == {
-        "Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 60,
-    }  # fmt: skip
+        "Status": "Terminated",
+        "ResourceRetainedBillableTimeInSeconds": 60,
+    }
 
 
 def test_pools_are_kept_after_failure_and_stop_too(pools: WarmPools) -> None:

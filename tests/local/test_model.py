@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -58,65 +59,67 @@ def test_a_valid_request_comes_through_as_it_is() -> None:
 
 def test_a_name_that_is_too_long_is_refused_in_the_services_words() -> None:
     assert message(TrainingJobName="x" * 64).startswith(
-        f"2 validation errors detected: Value '{'x' * 64}' at 'trainingJobName' failed to satisfy constraint: "
-        "Member must have length less than or equal to 63; Value 'xxx"
+        f"2 validation errors detected: Value '{'x' * 64}' at 'trainingJobName' "
+        "failed to satisfy constraint: Member must have length less than or equal to 63; Value 'xxx"
     )
 
 
+LENGTH = "Member must have length"
+MAP_OF_VALUES = (
+    "Map value must satisfy constraint: [Member must have length less than or equal to 2500, "
+    "Member must have length greater than or equal to 0, Member must satisfy regular expression pattern: .*]"
+)
+ONE_OF_A_LIST = "Member must satisfy constraint: [Member must have length less than or equal to 256"
+
+
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "value", "place", "constraint"),
     [
         (
             {"TrainingJobName": "a_b"},
-            "Value 'a_b' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular "
-            "expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+            "'a_b'",
+            "trainingJobName",
+            "Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
         ),
-        (
-            {"TrainingJobName": ...},
-            "Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null",
-        ),
+        ({"TrainingJobName": ...}, "null", "trainingJobName", "Member must not be null"),
         (
             {"AlgorithmSpecification": {"TrainingImage": "i", "TrainingInputMode": "Fil"}},
-            "Value 'Fil' at 'algorithmSpecification.trainingInputMode' failed to satisfy constraint: "
+            "'Fil'",
+            "algorithmSpecification.trainingInputMode",
             "Member must satisfy enum value set: [Pipe, File, FastFile]",
         ),
         (
             {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 0}},
-            "Value '0' at 'resourceConfig.volumeSizeInGB' failed to satisfy constraint: "
+            "'0'",
+            "resourceConfig.volumeSizeInGB",
             "Member must have value greater than or equal to 1",
         ),
         (
             {"StoppingCondition": {"MaxRuntimeInSeconds": 2_419_201}},
-            "Value '2419201' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: "
+            "'2419201'",
+            "stoppingCondition.maxRuntimeInSeconds",
             "Member must have value less than or equal to 2419200",
         ),
         (
             {"RetryStrategy": {"MaximumRetryAttempts": 31}},
-            "Value '31' at 'retryStrategy.maximumRetryAttempts' failed to satisfy constraint: "
+            "'31'",
+            "retryStrategy.maximumRetryAttempts",
             "Member must have value less than or equal to 30",
         ),
+        ({"InputDataConfig": []}, "'[]'", "inputDataConfig", f"{LENGTH} greater than or equal to 1"),
         (
-            {"InputDataConfig": []},
-            "Value '[]' at 'inputDataConfig' failed to satisfy constraint: "
-            "Member must have length greater than or equal to 1",
-        ),
-        (
-            {"InputDataConfig": [{"ChannelName": "ok", "DataSource": {}}, {"ChannelName": "n o"}]},
-            "2 validation errors detected: Value 'n o' at 'inputDataConfig.2.member.channelName' failed to satisfy "
-            "constraint: Member must satisfy regular expression pattern: [A-Za-z0-9\\.\\-_]+; "
-            "Value null at 'inputDataConfig.2.member.dataSource' failed to satisfy constraint: "
+            {"InputDataConfig": [{"ChannelName": "ok", "DataSource": {}}, {"ChannelName": "x"}]},
+            "null",
+            "inputDataConfig.2.member.dataSource",
             "Member must not be null",
         ),
         (
             {"HyperParameters": {"a": "x" * 2501}},
-            "at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: "
-            "[Member must have length less than or equal to 2500, Member must have length greater than or "
-            "equal to 0, Member must satisfy regular expression pattern: .*]",
+            f"'{{a={'x' * 2501}}}'",
+            "hyperParameters",
+            MAP_OF_VALUES,
         ),
-        (
-            {"Environment": {"1A": "x"}},
-            "Value '{1A=x}' at 'environment' failed to satisfy constraint: Map keys must satisfy constraint: [",
-        ),
+        ({"Environment": {"1A": "x"}}, "'{1A=x}'", "environment", "Map keys must satisfy constraint: ["),
         (
             {
                 "AlgorithmSpecification": {
@@ -125,17 +128,23 @@ def test_a_name_that_is_too_long_is_refused_in_the_services_words() -> None:
                     "ContainerEntrypoint": ["python", "x" * 257],
                 }
             },
-            "at 'algorithmSpecification.containerEntrypoint' failed to satisfy constraint: "
-            "Member must satisfy constraint: [Member must have length less than or equal to 256",
+            f"'[python, {'x' * 257}]'",
+            "algorithmSpecification.containerEntrypoint",
+            ONE_OF_A_LIST,
         ),
         (
             {"Tags": [{"Key": "k", "Value": "semi;colon"}]},
-            "Value 'semi;colon' at 'tags.1.member.value' failed to satisfy constraint: Member must satisfy regular",
+            "'semi;colon'",
+            "tags.1.member.value",
+            "Member must satisfy regular expression pattern: ",
         ),
     ],
 )
-def test_what_the_model_forbids_is_named_with_its_place(changes: dict[str, Any], expected: str) -> None:
-    assert expected in message(**changes)
+def test_what_the_model_forbids_is_named_with_its_place(
+    changes: dict[str, Any], value: str, place: str, constraint: str
+) -> None:
+    expected = f"Value {value} at '{place}' failed to satisfy constraint: {constraint}"
+    assert message(**changes).startswith(f"1 validation error detected: {expected}")
 
 
 def test_one_error_is_called_an_error() -> None:
@@ -145,7 +154,10 @@ def test_one_error_is_called_an_error() -> None:
 @pytest.mark.parametrize("count", [101, 200])
 def test_maps_have_a_greatest_size(count: int) -> None:
     text = message(Environment={f"A{number}": "" for number in range(count)})
-    assert "at 'environment' failed to satisfy constraint: Member must have length less than or equal to 100" in text
+    assert (
+        "at 'environment' failed to satisfy constraint: Member must have length less than or equal to 100"
+        in text
+    )
 
 
 def test_six_hours_of_keep_alive_are_allowed_whatever_the_model_says() -> None:
@@ -175,8 +187,14 @@ def test_null_and_unknown_members_are_left_out() -> None:
     ("changes", "text"),
     [
         ({"TrainingJobName": 7}, "NUMBER_VALUE can not be converted to a String"),
-        ({"StoppingCondition": {"MaxRuntimeInSeconds": "7"}}, "STRING_VALUE can not be converted to a Integer"),
-        ({"StoppingCondition": {"MaxRuntimeInSeconds": True}}, "TRUE_VALUE can not be converted to a Integer"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": "7"}},
+            "STRING_VALUE can not be converted to a Integer",
+        ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": True}},
+            "TRUE_VALUE can not be converted to a Integer",
+        ),
         ({"Environment": []}, "START_ARRAY can not be converted to a Map"),
         ({"Environment": {"A": 1}}, "NUMBER_VALUE can not be converted to a String"),
     ],
@@ -216,11 +234,13 @@ def shapes(shape: Any, seen: set[str]) -> None:
     if shape.name in seen:
         return
     seen.add(shape.name)
-    inner = {
-        "structure": lambda: shape.members.values(),
-        "list": lambda: [shape.member],
-        "map": lambda: [shape.key, shape.value],
-    }.get(shape.type_name, tuple)()
+    inner: list[Any] = []
+    if shape.type_name == "structure":
+        inner += shape.members.values()
+    elif shape.type_name == "list":
+        inner.append(shape.member)
+    elif shape.type_name == "map":
+        inner += [shape.key, shape.value]
     for member in inner:
         shapes(member, seen)
 
@@ -237,8 +257,6 @@ def test_every_pattern_of_the_requests_can_be_checked(operation: str) -> None:
 
 @given(st.text(max_size=70))
 def test_names_are_accepted_exactly_as_the_guide_says(name: str) -> None:
-    import re
-
     allowed = len(name) <= 63 and re.fullmatch("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name) is not None
     shape: Shape = service_model().shape_for("TrainingJobName")
     assert (not list(violations(shape, name))) == allowed

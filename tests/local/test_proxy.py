@@ -63,10 +63,19 @@ def test_ranges_and_conditions(s3: Any, bucket: str) -> None:
 def test_metadata_and_encodings_are_left_alone(s3: Any, bucket: str) -> None:
     # The body is not gzip: whoever unpacked it on the way would fail, or change it.
     s3.put_object(
-        Bucket=bucket, Key="meta", Body=b"plain", ContentEncoding="gzip", ContentType="text/x", Metadata={"a_b": "c"}
+        Bucket=bucket,
+        Key="meta",
+        Body=b"plain",
+        ContentEncoding="gzip",
+        ContentType="text/x",
+        Metadata={"a_b": "c"},
     )
     answer = s3.get_object(Bucket=bucket, Key="meta")
-    assert (answer["Body"].read(), answer["ContentEncoding"], answer["ContentType"]) == (b"plain", "gzip", "text/x")
+    assert (answer["Body"].read(), answer["ContentEncoding"], answer["ContentType"]) == (
+        b"plain",
+        "gzip",
+        "text/x",
+    )
     assert answer["Metadata"] == {"a_b": "c"}
 
 
@@ -125,7 +134,9 @@ def test_the_other_services_are_there(aws: Any) -> None:
     assert sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"] == "hello"
     logs = aws.client("logs")
     logs.create_log_group(logGroupName="group")
-    assert [group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="group")["logGroups"]]
+    assert [
+        group["logGroupName"] for group in logs.describe_log_groups(logGroupNamePrefix="group")["logGroups"]
+    ]
     ecr = aws.client("ecr")
     assert ecr.create_repository(repositoryName="images")["repository"]["repositoryName"] == "images"
     assert aws.client("iam").get_role(RoleName="smexec-local")["Role"]["Arn"] == aws.info["role"]

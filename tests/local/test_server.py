@@ -46,7 +46,9 @@ def test_every_service_speaks_of_throttling_in_its_own_way(aws: Any) -> None:
     assert code_of(aws.client("sagemaker").list_training_jobs) == ("ThrottlingException", 400)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("expired", "ExpiredTokenException"), ("denied", "AccessDeniedException")])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("expired", "ExpiredTokenException"), ("denied", "AccessDeniedException")]
+)
 def test_credentials_can_be_refused(aws: Any, kind: str, expected: str) -> None:
     aws.control("faults", {"operation": "sagemaker.*", "kind": kind})
     assert code_of(aws.client("sagemaker").list_training_jobs) == (expected, 400)

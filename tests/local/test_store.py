@@ -37,10 +37,13 @@ def add(store: JobStore, clock: Clock, name: str, **resources: Any) -> TrainingJ
         "RoleArn": "arn:aws:iam::123456789012:role/Execution",
         "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
         "ResourceConfig": {
-            "InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, **resources,
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": 1,
+            "VolumeSizeInGB": 1,
+            **resources,
         },
         "StoppingCondition": {},
-    }  # fmt: skip
+    }
     job = TrainingJob(with_defaults(request), f"arn:{name}", clock)
     store.add(job)
     return job
@@ -52,7 +55,8 @@ def names(page: dict[str, Any]) -> list[str]:
 
 def everything(store: JobStore, **query: Any) -> list[list[str]]:
     """The names on each page."""
-    pages, token = [], {}
+    pages: list[list[str]] = []
+    token: dict[str, str] = {}
     while True:
         page = store.page({**query, **token}, 1e6)
         pages.append(names(page))
@@ -93,10 +97,16 @@ def test_sorting_by_name_and_status(store: JobStore, five: list[TrainingJob]) ->
     five[1].complete()
     five[3].fail("x")
     assert everything(store, SortBy="Name", SortOrder="Ascending") == [list("abcde")]
-    assert everything(store, SortBy="Status", SortOrder="Ascending", MaxResults=2) == [["b", "d"], ["a", "c"], ["e"]]
+    assert everything(store, SortBy="Status", SortOrder="Ascending", MaxResults=2) == [
+        ["b", "d"],
+        ["a", "c"],
+        ["e"],
+    ]
 
 
-def test_a_status_is_looked_for_only_on_the_page_that_was_cut(store: JobStore, five: list[TrainingJob]) -> None:
+def test_a_status_is_looked_for_only_on_the_page_that_was_cut(
+    store: JobStore, five: list[TrainingJob]
+) -> None:
     five[0].complete()
     assert everything(store, MaxResults=2, StatusEquals="Completed") == [[], [], ["a"]]
 
@@ -165,7 +175,9 @@ def test_the_pages_together_hold_every_job_once(created: list[int], size: int, o
 
 def test_a_name_is_taken_until_its_job_is_deleted(store: JobStore, clock: Clock) -> None:
     job = add(store, clock, "once")
-    with pytest.raises(ServiceError, match=r"ResourceInUse: Training job names must be unique .* \(arn:once\)"):
+    with pytest.raises(
+        ServiceError, match=r"ResourceInUse: Training job names must be unique .* \(arn:once\)"
+    ):
         add(store, clock, "once")
     job.complete()
     with pytest.raises(ServiceError, match="ResourceInUse"):
@@ -182,13 +194,13 @@ def test_unknown_names_and_arns_are_not_found(store: JobStore) -> None:
 
 def test_only_ended_jobs_without_a_pool_can_be_deleted(store: JobStore, clock: Clock) -> None:
     job = add(store, clock, "job")
-    with pytest.raises(ServiceError, match="ResourceInUse.*InProgress"):
+    with pytest.raises(ServiceError, match=r"ResourceInUse.*InProgress"):
         require_deletable(job, pool_available=False)
     job.stop()
-    with pytest.raises(ServiceError, match="ResourceInUse.*Stopping"):
+    with pytest.raises(ServiceError, match=r"ResourceInUse.*Stopping"):
         require_deletable(job, pool_available=False)
     job.stopped()
-    with pytest.raises(ServiceError, match="ResourceInUse.*warm pool"):
+    with pytest.raises(ServiceError, match=r"ResourceInUse.*warm pool"):
         require_deletable(job, pool_available=True)
     require_deletable(job, pool_available=False)
 

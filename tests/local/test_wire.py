@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -55,7 +56,9 @@ def test_a_header_makes_a_put_a_copy() -> None:
 
 
 def test_presigned_and_unsigned_requests_are_s3() -> None:
-    presigned = "/bucket/key?X-Amz-Credential=AKIA%2F20240102%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0"
+    presigned = (
+        "/bucket/key?X-Amz-Credential=AKIA%2F20240102%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Signature=0"
+    )
     assert str(identify("GET", presigned, CIMultiDict())) == "s3.GetObject"
     assert str(identify("GET", "/bucket/key", CIMultiDict())) == "s3.GetObject"
 
@@ -95,14 +98,16 @@ def test_botocore_reads_every_error_in_every_protocol(operation: Operation, kind
     body, content_type = render_error(error, operation, "request-7")
     model = get_session().get_service_model(operation.service)
     response = {"body": body, "headers": {"content-type": content_type}, "status_code": error.status}
-    shape = model.operation_model(operation.name).output_shape
+    shape: Any = model.operation_model(operation.name).output_shape
     parsed = create_parser(model.metadata["protocol"]).parse(response, shape)
     assert (parsed["Error"]["Code"], parsed["Error"]["Message"]) == (error.code, error.message)
 
 
 def test_throttling_has_the_name_that_each_service_gives_it() -> None:
-    codes = [(named_error("throttle", operation, "1").code, named_error("throttle", operation, "1").status)
-             for operation in (JSON, QUERY, S3)]  # fmt: skip
+    codes = [
+        (named_error("throttle", operation, "1").code, named_error("throttle", operation, "1").status)
+        for operation in (JSON, QUERY, S3)
+    ]
     assert codes == [("ThrottlingException", 400), ("Throttling", 400), ("SlowDown", 503)]
 
 
