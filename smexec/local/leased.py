@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smexec.local.config import ServiceConfig
-from smexec.local.lease import Place
+from smexec.local.lease import Place, service_environment
 
 if TYPE_CHECKING:
     from smexec.local.server import Service
@@ -31,21 +31,40 @@ def main() -> None:
     serve(ServiceConfig(**order["config"]), place, ready=_hold_by_stdin)
 
 
-def serve(config: ServiceConfig, place: Place | None, ready: Callable[[Service], None]) -> None:
+def serve(
+    config: ServiceConfig,
+    place: Place | None,
+    ready: Callable[[Service], None],
+    starting: contextlib.AbstractContextManager[None] | None = None,
+) -> None:
     """Run a service to its end, published in its place if it has one.
 
-    ``ready`` is called in the service's loop when it can be used.
+    Args:
+        config: its settings.
+        place: where to publish it.
+        ready: called in the service's loop when it can be used.
+        starting: entered until then; the lock of the place, unless somebody else holds it for us.
     """
     from smexec.local.server import serve
 
+    environment = service_environment()
+    os.environ.clear()
+    os.environ.update(environment)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
 
-    def publish(service: Service) -> None:
-        if place:
-            place.publish(service.describe())
-        ready(service)
+    with (
+        _withdrawn(place) if place else contextlib.nullcontext(),
+        contextlib.ExitStack() as started,
+    ):
+        if starting:
+            started.enter_context(starting)
 
-    with _withdrawn(place) if place else contextlib.nullcontext():
+        def publish(service: Service) -> None:
+            if place:
+                place.publish(service.describe())
+            started.close()
+            ready(service)
+
         asyncio.run(serve(config, publish))
 
 
