@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import tempfile
 import uuid
@@ -40,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _nothing_is_left() -> Iterator[None]:
     """The first fixture to be set up, and so the last to be torn down."""
     yield
-    processes = [f"{pid} {command}" for pid, command in marked_processes() if pid != os.getpid()]
+    processes = [f"{pid} {command}" for pid, command in marked_processes() if not ends(pid)]
     directories = [path.name for path in scratch_entries()]
     assert not processes, f"processes left behind: {processes}"
     assert not directories, f"files left behind: {directories}"
@@ -48,6 +49,17 @@ def _nothing_is_left() -> Iterator[None]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(HOME, ignore_errors=True)
+
+
+def ends(pid: int, patience: float = 15.0) -> bool:
+    """Wait for the end of a process: a leased service outlives its last client by about a second."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(descriptor):
+        readable, _, _ = select.select([descriptor], [], [], patience)
+    return bool(readable)
 
 
 def marked_processes() -> Iterator[tuple[int, str]]:
@@ -58,7 +70,7 @@ def marked_processes() -> Iterator[tuple[int, str]]:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue  # ended meanwhile, or somebody else's
-        if MARKER.encode() in environment:
+        if MARKER.encode() in environment and int(process.name) != os.getpid():
             yield int(process.name), command
 
 

@@ -22,7 +22,7 @@ CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
 EXECUTOR = {"executor", "future", *ENGINE}
-FACADE = {"__init__", "remote", "demo", *EXECUTOR}
+FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
     "worker": WORKER,
@@ -32,7 +32,7 @@ ROOMS = {
     "engine": ENGINE,
     "executor": EXECUTOR,
     "future": EXECUTOR,
-    "remote": FACADE,
+    "decorator": FACADE,
     "demo": FACADE,
     "__init__": FACADE,
     "testing": FACADE | {"local"},
