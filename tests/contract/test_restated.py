@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
+import time
 import weakref
 from pathlib import Path
 from pickle import PicklingError
@@ -30,6 +33,23 @@ def test_context_manager_shutdown() -> None:
         assert list(executor.map(abs, range(-2, 2))) == [2, 1, 0, 1]
     with pytest.raises(RuntimeError):
         executor.submit(abs, 1)
+
+
+def test_cancel_futures(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    os.mkfifo(release)
+
+    executor = LocalExecutor(max_workers=1)
+    first = executor.submit(release.read_text)
+    others = [executor.submit(abs, -1) for _ in range(20)]
+    while not first.running():
+        time.sleep(0.01)
+    releasing = threading.Thread(target=release.write_text, args=["done"])
+    releasing.start()
+    executor.shutdown(cancel_futures=True)
+    releasing.join()
+    assert first.result() == "done"
+    assert all(future.cancelled() for future in others)
 
 
 def test_results_are_computed_after_the_executor_was_dropped() -> None:

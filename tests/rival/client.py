@@ -7,6 +7,7 @@ import os
 
 import sagemaker
 from sagemaker.remote_function import RemoteExecutor, remote
+from sagemaker.remote_function.client import Future
 
 SETTINGS = {
     # Account and default bucket are given: the SDK would look them up at a host that knows no other endpoint.
@@ -30,19 +31,22 @@ def square(x: int) -> int:
     return x * x
 
 
-def error_of(x: float, y: float) -> str:
+def invert(x: float) -> float:
+    return 1 / x
+
+
+def error_of(future: Future) -> str:
     try:
-        divide(x, y)
+        return str(future.result())
     except ZeroDivisionError as error:
         return f"{type(error).__name__}: {error}"
-    return "no error"
 
 
 if __name__ == "__main__":
-    with RemoteExecutor(max_parallel_jobs=2, **SETTINGS) as executor:
-        future = executor.submit(square, 7)
+    # In flight together, since it looks only every ten seconds whether a job has ended.
+    with RemoteExecutor(max_parallel_jobs=4, **SETTINGS) as executor:
+        value, error = executor.submit(square, 7), executor.submit(invert, 0)
         squares = executor.map(square, [1, 2])
-        results = {"submit": future.result(), "map": squares}
+        results = {"submit": value.result(), "map": squares, "error": error_of(error)}
     results["remote"] = divide(3, 2)
-    results["error"] = error_of(1, 0)
     print(json.dumps(results))
