@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as BotoConnectionError
-
-SLEEP = ("sh", "-c", "trap 'exit 0' TERM; sleep 60 & wait")
 
 
 def code_of(operation: Callable[..., Any], **members: Any) -> tuple[str, int]:
@@ -110,14 +109,14 @@ def test_rates_hold_for_all_clients_together(aws: Any) -> None:
     assert code_of(aws.client("s3").list_buckets) == ("SlowDown", 503)
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def children(pid: int) -> dict[int, str]:
+    """Pid and command line of the processes that any thread of a process has started."""
+    lists = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for pids in lists for child in pids}
 
 
-def wait_for_the_end_of(pids: list[int]) -> None:
+def wait_for_the_end_of(pids: Iterable[int]) -> None:
     """Wait, without asking again and again, until processes that are not ours have ended."""
-    import select
-
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
@@ -135,12 +134,14 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start_job(service: Any) -> str:
-    request = service.job(*SLEEP)
-    service.client("sagemaker").create_training_job(**request)
-    service.wait(request["TrainingJobName"], "Training")
-    name: str = request["TrainingJobName"]
-    return name
+def start_job(service: Any, directory: Path) -> None:
+    """Returns once the job's command runs."""
+    fifo = directory / "started"
+    os.mkfifo(fifo)
+    script = f"trap 'exit 0' TERM; echo > {fifo}; sleep 60 & wait"
+    service.client("sagemaker").create_training_job(**service.job("sh", "-c", script))
+    fifo.read_bytes()
+    fifo.unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -148,7 +149,7 @@ def test_a_signal_ends_the_service_with_all_that_it_started(
     start_service: Any, scratch: Path, number: signal.Signals
 ) -> None:
     with start_service() as service:
-        start_job(service)
+        start_job(service, scratch)
         started = children(service.process.pid)
         assert len(started) >= 2  # moto and the job
         assert list(scratch.iterdir())
@@ -161,7 +162,7 @@ def test_a_signal_ends_the_service_with_all_that_it_started(
 
 def test_a_killed_service_leaves_nothing_either(start_service: Any, scratch: Path) -> None:
     with start_service() as service:
-        start_job(service)
+        start_job(service, scratch)
         started = children(service.process.pid)
         service.process.kill()
         service.process.wait(20)
@@ -171,7 +172,7 @@ def test_a_killed_service_leaves_nothing_either(start_service: Any, scratch: Pat
 
 def test_a_service_whose_moto_has_died_ends_and_says_why(start_service: Any) -> None:
     with start_service() as service:
-        (moto,) = children(service.process.pid)
+        (moto,) = [pid for pid, command in children(service.process.pid).items() if "moto_server" in command]
         os.kill(moto, signal.SIGKILL)
         service.process.wait(20)
         assert "the moto server has died" in service.end()
