@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 from collections import deque
@@ -30,6 +31,8 @@ from smexec.engine.flight import Flight
 from smexec.engine.place import ground
 from smexec.errors import EngineFailed
 
+_log = logging.getLogger("smexec")
+
 
 class Engine:
     """Runs calls as jobs, at most ``max_workers`` in flight. Its methods are for any thread.
@@ -46,6 +49,7 @@ class Engine:
         # Reentrant: a dropped executor is closed wherever the garbage collector happens to run.
         self._lock = threading.RLock()
         self._closed = False
+        self._failure: Exception | None = None
         self._count = 0
         self._finished: concurrent.futures.Future[None] | None = None
         self._closer: threading.Thread | None = None
@@ -77,7 +81,8 @@ class Engine:
         flight = Flight(name, future, call)
         with self._lock:
             if self._closed:
-                raise RuntimeError(f"cannot schedule new futures after {loop.ending() or 'shutdown'}")
+                after = loop.ending() or ("a failure of smexec's own" if self._failure else "shutdown")
+                raise RuntimeError(f"cannot schedule new futures after {after}") from self._failure
             if self._finished is None:
                 self._start()
             self._flights[name] = flight
@@ -168,8 +173,9 @@ class Engine:
 
     def _give_up(self, error: Exception) -> None:
         """No future may wait for ever, least of all for a fault of ours."""
+        _log.error("the loop of run %s failed", self.run.id, exc_info=error)
         with self._lock:
-            self._closed = True
+            self._closed, self._failure = True, error
             flights = list(self._flights.values())
             self._flights.clear()
         for flight in flights:

@@ -66,7 +66,7 @@ class Inquest:
         folder = Keys(flight.place.root, self._run.id).events
         start = cadence.Tail(newest=int(flight.job.created_at * 1000)).start_after
         async for names in s3.names(self._aws, folder, start):
-            for event in map(Event.parse, names):
+            for event in filter(None, map(Event.parse, names)):
                 if (event.job, event.kind) == (flight.name, protocol.OUTCOME_EVENT):
                     outcome = await self.read(flight, folder + event.name)
                     if outcome:

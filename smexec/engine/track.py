@@ -35,7 +35,7 @@ from smexec.worker.protocol import Event
 
 TOLERANCE = 60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
 UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
-_RETRY = 2.0  # seconds
+RETRY = 2.0  # seconds between two looks while it does
 
 _log = logging.getLogger("smexec")
 
@@ -126,6 +126,8 @@ class Tracker:
 
     async def _look_at_statuses(self) -> None:
         flights = dict(self._followed)
+        if not flights:  # the last one landed while events were listed
+            return
         since = min(flight.job.created_at for flight in flights.values() if flight.job)
         seen = await training.statuses(self._aws, self._run.id, flights, since)
         self._asked_at = anyio.current_time()
@@ -162,7 +164,7 @@ class Tracker:
         if now - self._refused_since >= TOLERANCE:
             for flight in list(self._followed.values()):
                 await self._land(flight, Outcome(error=_blind(error, flight)))
-        await anyio.sleep(_RETRY)
+        await anyio.sleep(RETRY)
 
     # -- doing -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,154 @@
+"""Tracking under faults: nothing that the service says, or fails to say, makes the loop lose a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from smexec import Future, SageMakerExecutor, errors
+from smexec.engine import track
+from smexec.testing import LocalService
+
+
+@pytest.fixture(autouse=True)
+def service(smexec_service: LocalService) -> Iterator[LocalService]:
+    yield smexec_service
+    smexec_service.clear_faults()
+
+
+def test_a_call_may_land_while_its_events_are_listed(service: LocalService) -> None:
+    """The statuses of no jobs were asked for then, which ended the loop."""
+    service.fault("ListObjectsV2", "delay", seconds=1.2, times=None)
+    service.fault("GetObject", "delay", seconds=0.4, times=None)
+    with SageMakerExecutor() as executor:
+        for number in range(2):
+            assert executor.submit(abs, -number).result(60) == number
+
+
+@pytest.mark.parametrize("fault", ["throttle", "internal", "drop", "drop-before"])
+@pytest.mark.parametrize(
+    "operation",
+    ["CreateTrainingJob", "ListTrainingJobs", "ListObjectsV2", "GetObject", "PutObject"],
+)
+def test_passing_faults_fail_no_call(service: LocalService, operation: str, fault: str) -> None:
+    service.fault(operation, fault, times=2 if operation != "CreateTrainingJob" else 1)
+    with SageMakerExecutor() as executor:
+        assert list(executor.map(abs, [-1, -2])) == [1, 2]
+
+
+def test_a_create_whose_answer_was_lost_is_not_a_second_job(service: LocalService) -> None:
+    service.fault("CreateTrainingJob", "drop")
+    service.reset_requests()
+    with SageMakerExecutor() as executor:
+        future = executor.submit(abs, -1)
+        assert future.result(60) == 1
+    assert service.requests()["sagemaker.CreateTrainingJob"] == 2
+    listed = service.client("sagemaker").list_training_jobs(NameContains=executor.run_id)
+    assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == [future.job_name]
+
+
+def test_throttled_creates_are_repeated_until_they_pass(service: LocalService) -> None:
+    service.fault("CreateTrainingJob", "throttle", times=4)
+    with SageMakerExecutor() as executor:
+        assert executor.submit(abs, -1).result(60) == 1
+
+
+def test_a_service_that_refuses_to_tell_is_the_futures_error_after_a_while(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "TOLERANCE", 1.0)
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 60)
+        _until_running(future)
+        service.fault("ListObjectsV2", "expired", times=None)
+        error = future.exception(60)
+        service.clear_faults()
+    service.client("sagemaker").stop_training_job(TrainingJobName=future.job_name)
+    assert type(error) is errors.CredentialsError
+    assert "it may still run" in str(error)
+    assert error.job_name == future.job_name
+
+
+def test_a_service_that_refuses_to_tell_for_a_moment_is_forgiven(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 1)
+        _until_running(future)
+        service.fault("ListObjectsV2", "denied", times=2)
+        assert future.result(60) is None
+
+
+def test_a_spot_job_that_is_interrupted_runs_again(service: LocalService) -> None:
+    with SageMakerExecutor(use_spot_instances=True) as executor:
+        future = executor.submit(time.sleep, 2)
+        _until_running(future)
+        service.interrupt(str(future.job_name))
+        assert future.result(60) is None
+    description = service.client("sagemaker").describe_training_job(TrainingJobName=future.job_name)
+    assert "Interrupted" in [step["Status"] for step in description["SecondaryStatusTransitions"]]
+
+
+def test_a_job_that_was_deleted_behind_our_back(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "UNLISTED", 0.0)
+    sagemaker = service.client("sagemaker")
+    with SageMakerExecutor(enable_network_isolation=True) as executor:
+        future = executor.submit(time.sleep, 60)
+        _until_running(future)
+        service.fault("ListTrainingJobs", "delay", seconds=1, times=None)
+        sagemaker.stop_training_job(TrainingJobName=future.job_name)
+        service.wait(str(future.job_name))
+        sagemaker.delete_training_job(TrainingJobName=future.job_name)
+        assert isinstance(future.exception(60), errors.JobError)
+
+
+def test_a_job_without_network_gives_its_outcome_with_its_output(service: LocalService) -> None:
+    settings = {"enable_network_isolation": True}
+    with SageMakerExecutor(**settings) as executor:
+        assert executor.submit(pow, 2, 3).result(60) == 8
+        assert isinstance(executor.submit(divmod, 1, 0).exception(60), ZeroDivisionError)
+    with SageMakerExecutor(**settings, disable_output_compression=True) as executor:
+        assert executor.submit(pow, 2, 3).result(60) == 8
+
+
+def test_a_kms_key_encrypts_all_that_is_written(service: LocalService) -> None:
+    kms = service.client("kms").create_key()["KeyMetadata"]["Arn"]
+    with SageMakerExecutor(s3_kms_key=kms, s3_root_uri=f"s3://{service.bucket}/kms") as executor:
+        future = executor.submit(pow, 2, 3)
+        assert future.result(60) == 8
+    s3 = service.client("s3")
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=service.bucket, Prefix="kms/")["Contents"]]
+    written = {key: s3.head_object(Bucket=service.bucket, Key=key).get("SSEKMSKeyId") for key in keys}
+    assert set(written.values()) == {kms}, written
+    job = service.client("sagemaker").describe_training_job(TrainingJobName=future.job_name)
+    assert "smexec-key" not in job["HyperParameters"]
+
+
+def test_a_finished_run_costs_nothing_more(service: LocalService) -> None:
+    with SageMakerExecutor() as executor:
+        assert executor.submit(pow, 2, 3).result(60) == 8
+        service.reset_requests()
+        time.sleep(0.5)
+        assert not service.requests()
+
+
+def test_a_call_costs_a_handful_of_requests(service: LocalService) -> None:
+    with SageMakerExecutor() as executor:
+        executor.submit(pow, 2, 3).result(60)
+        service.reset_requests()
+        executor.submit(pow, 2, 3).result(60)
+        requests = service.requests()
+    assert requests["sagemaker.CreateTrainingJob"] == 1
+    assert requests["sagemaker.DescribeTrainingJob"] == 0
+    assert requests["s3.PutObject"] == 3  # the call; from the container, its start and its outcome
+
+
+def _until_running(future: Future[None]) -> None:
+    while not future.running():
+        time.sleep(0.01)
