@@ -26,8 +26,8 @@ from test.test_concurrent_futures import (
 NOT_APPLICABLE = {
     "ExecutorShutdownTest": {
         "test_cancel_futures": (
-            "wants a call to have started at once, in a thread that waits; here the shutdown comes before any "
-            "has started in a container, and all are cancelled. See tests/contract/test_restated.py"
+            "wants a call to have started at once, in a thread that waits; here the shutdown comes before "
+            "any has started in a container, and all are cancelled. See tests/contract/test_restated.py"
         ),
     },
     "ExecutorDeadlockTest": {
