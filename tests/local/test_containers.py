@@ -184,7 +184,7 @@ class TestNamespaces:
         code, output = await run(engine, spec, "readlink /proc/self/ns/pid; ls -d /proc/[0-9]*")
         assert code == 0
         assert output.count("/proc/") <= 5
-        assert os.readlink("/proc/self/ns/pid") not in output
+        assert str(Path("/proc/self/ns/pid").readlink()) not in output
 
     async def test_shared_memory_is_its_own(self, engine: ProcessEngine, spec: Spec) -> None:
         name = f"/dev/shm/smexec-test-{os.getpid()}"
@@ -208,7 +208,7 @@ class TestNamespaces:
         code, output = await run(engine, spec, "readlink /proc/self/ns/net; cut -d: -f1 -s /proc/net/dev")
         namespace, *devices = output.split()
         assert code == 0
-        assert with_network[1].strip() == os.readlink("/proc/self/ns/net") != namespace
+        assert with_network[1].strip() == str(Path("/proc/self/ns/net").readlink()) != namespace
         assert "lo" in devices
         assert not [name for name in devices if name.startswith(("eth", "en", "wl", "docker"))]
 
@@ -513,5 +513,5 @@ async def test_the_probe_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "_probe", probe)
     engine = ProcessEngine()
     engine.prepare()
-    assert await asyncio.gather(engine.namespaces(), engine.namespaces()) == [(), ()]
+    assert set(await asyncio.gather(engine.namespaces(), engine.namespaces())) == {()}
     assert probes == 1
