@@ -23,6 +23,7 @@ from smexec.local.layout import JobFailure
 
 CHUNK = 1 << 20
 CONCURRENCY = 16
+PAGE = 1000  # keys in an answer, the most that S3 gives
 COMPRESSION = 1  # of gzip: on one machine, time is worth more than space
 
 SYNC_SECONDS = 1.0  # between looks at the checkpoints; the real service does not tell its own
@@ -65,7 +66,9 @@ class Storage:
     async def keys(self, prefix: Location) -> list[str]:
         """All keys that begin with the prefix, in S3's order."""
         found: list[str] = []
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=prefix.bucket, Prefix=prefix.key, PaginationConfig={"PageSize": PAGE}
+        )
         async for page in pages:
             found += [item["Key"] for item in page.get("Contents", ())]
         return found
