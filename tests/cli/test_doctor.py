@@ -12,6 +12,8 @@ from smexec.cli import app
 @pytest.fixture(scope="module")
 def service() -> Iterator[smexec.testing.LocalService]:
     with smexec.testing.local_service() as service:
+        # moto has no quotas of SageMaker's, and takes its time to say so.
+        service.fault("ListServiceQuotas", "denied", times=None)
         yield service
 
 
