@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smexec import errors
+    from smexec.decorator import RemoteFunction, remote
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
-    from smexec.decorator import RemoteFunction, remote
 
 __all__ = ["Future", "RemoteFunction", "SageMakerExecutor", "errors", "remote"]
 __version__ = "0.1.0.dev0"

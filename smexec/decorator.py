@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-
 from smexec.executor import SageMakerExecutor
 from smexec.future import Future
 

@@ -11,14 +11,16 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import Any, ParamSpec, TypeVar
-
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smexec.capture import pickling
 from smexec.core import settings as table
 from smexec.core.work import Call
 from smexec.engine.engine import Engine
 from smexec.future import Future
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,7 +70,7 @@ class SageMakerExecutor(Executor):
         :raises RuntimeError: after ``shutdown``
         """
         self._engine.check_process()
-        caller = pickling.calling_module(sys._getframe(1))
+        caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         call = Call(
             function=pickling.name_of(fn),
             sections=pickling.dump_call(fn, args, kwargs, caller),
@@ -80,7 +82,7 @@ class SageMakerExecutor(Executor):
         self._engine.submit(name, call, future)
         return future
 
-    def map(  # type: ignore[override]  # the standard library's own signature is less exact
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -103,7 +105,7 @@ class SageMakerExecutor(Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else time.monotonic() + timeout
-        arguments = zip(*iterables)
+        arguments = zip(*iterables, strict=False)
         futures = deque(self.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
         return _results(weakref.ref(self), fn, arguments if buffersize else iter(()), futures, end)
 
@@ -115,7 +117,7 @@ class SageMakerExecutor(Executor):
         """
         self._engine.close(wait=wait, cancel=cancel_futures)
 
-    async def __aenter__(self) -> SageMakerExecutor:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

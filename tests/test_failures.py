@@ -43,6 +43,10 @@ def fail_with(error: BaseException) -> None:
     raise error
 
 
+def count_down() -> Iterator[int]:
+    yield 1
+
+
 def kill_myself(number: int) -> None:
     print("about to end", flush=True)
     os.kill(os.getpid(), number)
@@ -83,7 +87,7 @@ def test_a_call_that_raises_marks_its_job_failed(
         (os._exit, (0,), errors.CallDied, "exit code 0"),
         (kill_myself, (signal.SIGKILL,), errors.CallKilled, "SIGKILL"),
         (kill_myself, (signal.SIGSEGV,), errors.CallKilled, "SIGSEGV"),
-        (lambda: (number for number in ()), (), errors.ResultNotPicklable, "generator"),
+        (count_down, (), errors.ResultNotPicklable, "generator"),
         (Awkward, (1, 2), errors.ResultNotReadable, "unpickled here"),
         (fail_with, (Awkward(1, 2),), errors.ExceptionNotPicklable, "Awkward: awkward"),
     ],
@@ -137,7 +141,7 @@ def test_a_result_that_cannot_be_loaded_here_is_no_success(executor: SageMakerEx
         def __reduce__(self) -> Any:
             return (fail_with, (ValueError("boom"),))
 
-    error = executor.submit(lambda: Grenade()).exception(60)
+    error = executor.submit(Grenade).exception(60)
     assert type(error) is errors.ResultNotReadable
     assert "ValueError: boom" in str(error)
 
@@ -180,7 +184,10 @@ def test_running_out_of_memory_is_told_from_being_killed(tmp_path: Path) -> None
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", program, str(group / "cgroup.procs")], capture_output=True, text=True
+            [sys.executable, "-c", program, str(group / "cgroup.procs")],
+            check=False,
+            capture_output=True,
+            text=True,
         )
         assert done.stdout.split() == ["OutOfMemory", "8"], done.stderr
     finally:
@@ -265,7 +272,7 @@ def test_a_quota_in_use_is_waited_for(smexec_service: LocalService) -> None:
     ],
 )
 def test_what_is_not_there(
-    smexec_service: LocalService, settings: dict[str, str], kind: type[errors.SmexecError], text: str
+    smexec_service: LocalService, settings: dict[str, Any], kind: type[errors.SmexecError], text: str
 ) -> None:
     with SageMakerExecutor(**settings) as executor, pytest.raises(kind, match=text) as caught:
         executor.submit(pow, 2, 3).result(60)
@@ -361,6 +368,6 @@ def _another_python() -> Path:
         folders = sorted(Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/python"))
         found = shutil.which(f"python3.{minor}")
         for candidate in [*folders, *([Path(found)] if found else [])]:
-            if subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            if subprocess.run([candidate, "-c", ""], check=False, capture_output=True).returncode == 0:
                 return candidate
     pytest.skip("there is no other Python on this machine")

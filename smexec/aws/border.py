@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from smexec import errors
@@ -122,7 +123,7 @@ def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
         return NameTaken
     if code == "ResourceLimitExceeded":
         return LimitReached
-    return Unreachable if status >= 500 else errors.InvalidRequest
+    return Unreachable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.InvalidRequest
 
 
 _ADVICE: dict[type[errors.ServiceError], str] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -13,6 +13,9 @@ from smexec.aws.border import Throttled, Unreachable, border
 from smexec.aws.session import Endpoint, open_session
 from smexec.core.rates import Bucket
 from smexec.errors import SettingsError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 #: What is known of rates, requests a second; the rest is learnt. facts: ListTrainingJobs 2/s, not adjustable.
 _GUESS = 5.0
@@ -38,7 +41,7 @@ class Client:
         self._buckets: dict[str, Bucket] = {}
         self._session: Any = None
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         return self
 

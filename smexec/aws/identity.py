@@ -47,7 +47,9 @@ async def role_arn(aws: Client, given: str | None, caller: Identity) -> str:
             f"no role was given, and the caller ({caller.arn}) is none: give role=... (an execution role "
             "that sagemaker.amazonaws.com may assume), or set SMEXEC_ROLE"
         )
-    return await _look_up(aws, assumed["role"], _guess(assumed["partition"], assumed["account"], assumed["role"]))
+    return await _look_up(
+        aws, assumed["role"], _guess(assumed["partition"], assumed["account"], assumed["role"])
+    )
 
 
 async def _look_up(aws: Client, name: str, otherwise: str) -> str:

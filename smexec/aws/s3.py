@@ -67,7 +67,7 @@ async def names(aws: Client, folder: str, start_after: str) -> AsyncIterator[lis
 
 
 async def ensure_bucket(aws: Client, bucket: str) -> None:
-    """Create a bucket in the client's region unless it is there, as the SageMaker SDK does with its default."""
+    """Create a bucket in the client's region unless it is there, as the SageMaker SDK does."""
     try:
         await aws.call("s3", "HeadBucket", Bucket=bucket)
     except NotFound:

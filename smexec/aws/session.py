@@ -48,5 +48,5 @@ def _borrowing(boto_session: Any) -> aioboto3.Session:
 
     session = AioSession(profile=boto_session.profile_name)
     if boto_session.get_credentials() is not None:
-        session._credentials = Borrowed("borrowed", "borrowed")
+        session._credentials = Borrowed("borrowed", "borrowed")  # noqa: SLF001  # no public way leads there
     return aioboto3.Session(botocore_session=session, region_name=boto_session.region_name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -49,9 +49,7 @@ async def stop(aws: Client, job: str) -> None:
             raise
 
 
-async def statuses(
-    aws: Client, token: str, jobs: Collection[str], since: float
-) -> dict[str, StatusSeen]:
+async def statuses(aws: Client, token: str, jobs: Collection[str], since: float) -> dict[str, StatusSeen]:
     """What the service says of those of ``jobs`` that it lists: it may be late, and then leaves one out.
 
     :param token: part of all their names
@@ -59,7 +57,7 @@ async def statuses(
     """
     request: dict[str, Any] = {
         "NameContains": token,
-        "CreationTimeAfter": datetime.datetime.fromtimestamp(since - _SKEW, datetime.timezone.utc),
+        "CreationTimeAfter": dt.datetime.fromtimestamp(since - _SKEW, dt.timezone.utc),
         "SortBy": "CreationTime",
         "SortOrder": "Descending",
         "MaxResults": 100,

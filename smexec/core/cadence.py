@@ -47,9 +47,10 @@ class Tail:
     def take(self, names: Iterable[str]) -> list[Event]:
         """The events among the names that were not read before, in the order of their times.
 
-        :raises ValueError: a name is no event's
+        Names that are no event's are left out: whatever somebody else puts there must not stop the watch.
         """
-        news = [Event.parse(name) for name in sorted(set(names) - self._read)]
+        parsed = map(Event.parse, sorted(set(names) - self._read))
+        news = [event for event in parsed if event is not None]
         self.newest = max([self.newest, *(event.milliseconds for event in news)])
         self._read |= {event.name for event in news}
         self._read = {name for name in self._read if name >= self.start_after}

@@ -64,7 +64,7 @@ def flag(value: Any) -> bool:
 
 
 def instance_type(value: Any) -> str:
-    """``local``, or anything of the form ``ml.family.size``: AWS adds types faster than botocore lists them."""
+    """``local``, or anything of the form ``ml.family.size``: AWS adds types faster than we list them."""
     if isinstance(value, str) and (value == LOCAL or re.fullmatch(r"ml\.[a-z0-9\-]+\.[a-z0-9]+", value)):
         return value
     hint = f' (did you mean "ml.{value}"?)' if isinstance(value, str) and value.count(".") == 1 else ""

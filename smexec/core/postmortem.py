@@ -31,7 +31,8 @@ def _classify(description: Mapping[str, Any]) -> errors.SmexecError:
         )
     if secondary == "MaxWaitTimeExceeded":
         return errors.MaxWaitTimeExceeded(
-            f"spot capacity did not suffice within max_wait_time_in_seconds={limits.get('MaxWaitTimeInSeconds')}"
+            "spot capacity did not suffice within "
+            f"max_wait_time_in_seconds={limits.get('MaxWaitTimeInSeconds')}"
         )
     if status == "Stopped":
         return errors.JobStopped("the job was stopped before its call had an outcome")

@@ -42,6 +42,7 @@ class Keys:
         return f"{self.root}/layers/{sha256}/"
 
     def worker_file(self, sha256: str) -> str:
+        """The worker's zipapp."""
         return self.worker(sha256) + WORKER_FILE
 
     @property
@@ -50,6 +51,7 @@ class Keys:
         return f"{self.root}/runs/{self.run}/key/key"
 
     def call(self, job: str) -> str:
+        """What a job is to call, sealed."""
         return f"{self.root}/runs/{self.run}/calls/{job}/call"
 
     @property

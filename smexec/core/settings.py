@@ -51,7 +51,7 @@ class Settings:
         "s3://sagemaker-{region}-{account}/smexec; that bucket is created if it is missing.",
         checks.s3_uri,
     )
-    session: Any = _setting(
+    session: Any = _setting(  # noqa: RUF009  # a field, as the others are; Any hides it from the rule
         None,
         "A boto3, aioboto3 or SageMaker SDK session: region, profile and credentials are taken from it.",
         checks.session,
@@ -67,7 +67,9 @@ class Settings:
         86400, "A job is stopped after this many seconds; at most 28 days.", checks.whole(1, 2419200)
     )
     max_retry_attempts: int = _setting(
-        1, "How often the service tries a job again after an InternalServerError, 1 to 30.", checks.whole(1, 30)
+        1,
+        "How often the service tries a job again after an InternalServerError, 1 to 30.",
+        checks.whole(1, 30),
     )
     keep_alive_period_in_seconds: int = _setting(
         0,
@@ -75,7 +77,9 @@ class Settings:
         checks.whole(0, 21600),
     )
     environment_variables: tuple[tuple[str, str], ...] = _setting(
-        (), 'Environment variables of the container: {"NAME": "value"}, at most 100.', checks.environment_variables
+        (),
+        'Environment variables of the container: {"NAME": "value"}, at most 100.',
+        checks.environment_variables,
     )
     tags: tuple[tuple[str, str], ...] = _setting(
         (),
@@ -94,11 +98,13 @@ class Settings:
     volume_kms_key: str | None = _setting(
         None, "The KMS key that the instances' volumes are encrypted with.", checks.text(2048)
     )
-    use_spot_instances: bool = _setting(False, "Use spot capacity: cheaper, and it can be taken away.", checks.flag)
+    use_spot_instances: bool = _setting(
+        False, "Use spot capacity: cheaper, and it can be taken away.", checks.flag
+    )
     max_wait_time_in_seconds: int | None = _setting(
         None,
-        "Spot only: seconds to wait for capacity and run, together; at least max_runtime_in_seconds, which is "
-        "the default.",
+        "Spot only: seconds to wait for capacity and run, together; at least max_runtime_in_seconds, which "
+        "is the default.",
         checks.whole(1, 2419200),
     )
     encrypt_inter_container_traffic: bool = _setting(
@@ -201,4 +207,6 @@ def _check_together(settings: Settings) -> None:
             f"max_runtime_in_seconds={settings.max_runtime_in_seconds}: it must be at least as long"
         )
     if settings.use_spot_instances and settings.keep_alive_period_in_seconds:
-        raise SettingsError("keep_alive_period_in_seconds does not go with use_spot_instances: AWS keeps no spot pool")
+        raise SettingsError(
+            "keep_alive_period_in_seconds does not go with use_spot_instances: AWS keeps no spot pool"
+        )

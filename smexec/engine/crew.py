@@ -54,7 +54,7 @@ class Crew:
                 self._launch_next(tasks)
             tasks.cancel_scope.cancel()
 
-    # -- what can be posted -----------------------------------------------------------------------------------
+    # -- what can be posted ------------------------------------------------------------------------
 
     def take(self, flight: Flight) -> None:
         """A new flight."""
@@ -73,7 +73,7 @@ class Crew:
         """There will be no more flights."""
         self._closing = True
 
-    # -- from queue to landing ----------------------------------------------------------------------------------
+    # -- from queue to landing ---------------------------------------------------------------------
 
     def _launch_next(self, tasks: TaskGroup) -> None:
         withdrawn = [flight for flight in self._queue if flight.future.cancelled()]

@@ -60,7 +60,7 @@ class Engine:
 
     @property
     def run(self) -> Run:
-        """Begun when it is first asked for, so that an unused executor may be forked, as with a server's app."""
+        """Begun when it is first asked for, so that an unused executor may be forked (a server's app)."""
         with self._lock:
             if self._run is None:
                 self._run, self._pid = Run(), os.getpid()
@@ -106,7 +106,10 @@ class Engine:
 
     def close(self, *, wait: bool, cancel: bool = False) -> None:
         """Take no more calls; end when those that there are have landed."""
-        if self._pid not in (None, os.getpid()):  # a forked child ends: the parent's calls are none of its business
+        if self._pid not in (
+            None,
+            os.getpid(),
+        ):  # a forked child ends: the parent's calls are none of its business
             return
         with self._lock:
             self._closed = True
@@ -141,7 +144,7 @@ class Engine:
                 "create a new SageMakerExecutor here"
             )
 
-    # -- its own thread ---------------------------------------------------------------------------------------
+    # -- its own thread ----------------------------------------------------------------------------
 
     def _start(self) -> None:
         loop.at_exit(self, lambda: self.close(wait=True))

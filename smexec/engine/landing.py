@@ -57,5 +57,5 @@ def notify_cancelled(future: concurrent.futures.Future[Any]) -> None:
 
     It may be told only once: a second time is an error there.
     """
-    if future._state == "CANCELLED":
+    if future._state == "CANCELLED":  # noqa: SLF001  # no public name tells the two states apart
         future.set_running_or_notify_cancel()

@@ -37,12 +37,12 @@ def forget(owner: object) -> None:
 
 
 def ending() -> str | None:
-    """ "interpreter shutdown" once that has begun."""
+    """The words for it once the interpreter's end has begun; None before."""
     return "interpreter shutdown" if _ending else None
 
 
 def _close_all() -> None:
-    global _ending  # noqa: PLW0603
+    global _ending
     with _lock:
         _ending = True
         closers = list(_closers.values())
@@ -52,16 +52,16 @@ def _close_all() -> None:
 
 def _forget_parent() -> None:
     """In a forked child the loop thread does not exist: engines of the parent are no more ours."""
-    global portals, _lock  # noqa: PLW0603
+    global portals, _lock
     _lock = threading.Lock()
     _closers.clear()
     portal = getattr(portals, "_portal", None)
     if portal is not None:
         # Without this the parent's portal, once collected, would wait here for a thread that is not.
-        portal._event_loop_thread_id = None
+        portal._event_loop_thread_id = None  # noqa: SLF001
     portals = BlockingPortalProvider()
 
 
 # Not atexit: that runs when concurrent.futures refuses new work already, which asyncio's loop still needs.
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # noqa: SLF001
 os.register_at_fork(after_in_child=_forget_parent)

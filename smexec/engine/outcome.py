@@ -68,39 +68,34 @@ def _loaded(
 
 def _stated(kind: str, header: Header) -> errors.SmexecError:
     """The exception for an outcome that the worker states in words."""
-    said = f"{header.get('type')}: {header.get('message')}"
-    match kind:
-        case protocol.RAISED_UNPICKLABLE:
-            return errors.ExceptionNotPicklable(
-                f"the call raised {said}, and that exception cannot be sent back as itself: {header['why']}"
-            )
-        case protocol.VALUE_UNPICKLABLE:
-            return errors.ResultNotPicklable(
-                f"the call returned a value that cannot be pickled, so it cannot be sent back: {said}"
-            )
-        case protocol.UNREADABLE:
-            return errors.CallNotReadable(f"the call cannot be unpickled in the container: {said}")
-        case protocol.MISSING_MODULE:
-            return errors.MissingModule(header["module"])
-        case protocol.EXITED:
-            return errors.CallExited(header["code"])
-        case protocol.INTERRUPTED:
-            return errors.CallInterrupted(f"the call was ended by {said}")
-        case protocol.DIED:
-            return errors.CallDied(header["code"])
-        case protocol.KILLED:
-            return errors.CallKilled(header["signal"])
-        case protocol.OUT_OF_MEMORY:
-            return errors.OutOfMemory(header["signal"])
-        case protocol.PYTHON_MISMATCH:
-            return errors.PythonMismatch(
-                f"the client runs Python {header['client']} and the container Python {header['container']}: "
-                f"use an image with Python {header['client']} (image_uri=...), or run the client under "
-                f"Python {header['container']}"
-            )
-        case protocol.STOPPED:
-            return errors.JobStopped(header["message"])
-    return errors.SignatureError(f"the worker refused the call: {header['message']}")
+    if kind not in _STATED:
+        return errors.SignatureError(f"the worker refused the call: {header['message']}")
+    return _STATED[kind](header, f"{header.get('type')}: {header.get('message')}")
+
+
+_STATED: dict[str, Callable[[Header, str], errors.SmexecError]] = {
+    protocol.RAISED_UNPICKLABLE: lambda header, said: errors.ExceptionNotPicklable(
+        f"the call raised {said}, and that exception cannot be sent back as itself: {header['why']}"
+    ),
+    protocol.VALUE_UNPICKLABLE: lambda _, said: errors.ResultNotPicklable(
+        f"the call returned a value that cannot be pickled, so it cannot be sent back: {said}"
+    ),
+    protocol.UNREADABLE: lambda _, said: errors.CallNotReadable(
+        f"the call cannot be unpickled in the container: {said}"
+    ),
+    protocol.MISSING_MODULE: lambda header, _: errors.MissingModule(header["module"]),
+    protocol.EXITED: lambda header, _: errors.CallExited(header["code"]),
+    protocol.INTERRUPTED: lambda _, said: errors.CallInterrupted(f"the call was ended by {said}"),
+    protocol.DIED: lambda header, _: errors.CallDied(header["code"]),
+    protocol.KILLED: lambda header, _: errors.CallKilled(header["signal"]),
+    protocol.OUT_OF_MEMORY: lambda header, _: errors.OutOfMemory(header["signal"]),
+    protocol.PYTHON_MISMATCH: lambda header, _: errors.PythonMismatch(
+        f"the client runs Python {header['client']} and the container Python {header['container']}: "
+        f"use an image with Python {header['client']} (image_uri=...), or run the client under "
+        f"Python {header['container']}"
+    ),
+    protocol.STOPPED: lambda header, _: errors.JobStopped(header["message"]),
+}
 
 
 def _forged(job: str, error: Exception) -> errors.SignatureError:

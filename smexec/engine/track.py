@@ -33,7 +33,9 @@ from smexec.errors import ServiceError, SmexecError
 from smexec.worker import protocol
 from smexec.worker.protocol import Event
 
-TOLERANCE = 60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
+TOLERANCE = (
+    60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
+)
 UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
 RETRY = 2.0  # seconds between two looks while it does
 
@@ -100,7 +102,7 @@ class Tracker:
             with anyio.move_on_after(cadence.events_delay(self._quiet)):
                 await self._news.wait()
 
-    # -- looking ---------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     async def _look_at_events(self) -> None:
         for root in {flight.place.root for flight in self._followed.values() if flight.place}:
@@ -166,7 +168,7 @@ class Tracker:
                 await self._land(flight, Outcome(error=_blind(error, flight)))
         await anyio.sleep(RETRY)
 
-    # -- doing -----------------------------------------------------------------------------------------------
+    # -- doing -------------------------------------------------------------------------------------
 
     async def _perform(self, flight: Flight, action: Action) -> None:
         try:
