@@ -59,10 +59,10 @@ class ControlApi:
         self._plain: Mapping[str, Callable[[], Any]] = {
             "GET health": service.describe,
             "GET environment": lambda: service.environment,
-            "GET faults": service.faults.describe,
-            "DELETE faults": service.faults.clear,
+            "GET faults": service.traffic.faults.describe,
+            "DELETE faults": service.traffic.faults.clear,
             "GET requests": self._count,
-            "DELETE requests": service.requests.clear,
+            "DELETE requests": service.traffic.counts.clear,
             "GET credentials": self.credentials,
             "POST keep": service.leases.keep,
             "POST shutdown": service.end.set,
@@ -97,8 +97,8 @@ class ControlApi:
 
     async def order_fault(self, order: dict[str, Any]) -> Any:
         """Order a fault; answers with all that are open."""
-        self._service.faults.order(Fault(**order))
-        return self._service.faults.describe()
+        self._service.traffic.faults.order(Fault(**order))
+        return self._service.traffic.faults.describe()
 
     async def interrupt(self, order: dict[str, Any]) -> Any:
         """Let something happen to a job that has not ended."""
@@ -122,7 +122,7 @@ class ControlApi:
             reached = self._status(job, set(order["statuses"]))
             state: Callable[[], dict[str, Any]] = job.summary
         else:
-            reached, state = self._requested(order["requests"]), self._count
+            reached, state = self._service.traffic.reached(order["requests"]), self._count
         try:
             await asyncio.wait_for(reached, order.get("timeout", _DEFAULT_TIMEOUT))
         except asyncio.TimeoutError:
@@ -130,15 +130,11 @@ class ControlApi:
         return state()
 
     def _count(self) -> dict[str, Any]:
-        return dict(self._service.requests)
+        return dict(self._service.traffic.counts)
 
     async def _status(self, job: TrainingJob, statuses: set[str]) -> None:
         while not statuses & {job.status, job.secondary_status}:
             await job.changed()
-
-    async def _requested(self, wanted: Mapping[str, int]) -> None:
-        while any(self._service.requests[name] < count for name, count in wanted.items()):
-            await self._service.requested.wait()
 
     async def lease(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hold the service until the client closes the connection, or dies and the kernel closes it."""

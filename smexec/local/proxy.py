@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # RFC 9110, section 7.6.1; Expect is answered by whoever received it.
 _HOP_BY_HOP = frozenset(
@@ -24,7 +27,7 @@ def _end_to_end(headers: Any) -> CIMultiDict[str]:
 
 
 class Proxy:
-    """A reverse proxy for one upstream; keeps connections to it alive."""
+    """A reverse proxy for one upstream; keeps connections to it alive. An async context manager."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
@@ -36,8 +39,10 @@ class Proxy:
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         )
 
-    async def close(self) -> None:
-        """Close the connections to the upstream."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
         await self._session.close()
 
     async def send(self, request: web.BaseRequest, body: bytes | None) -> aiohttp.ClientResponse:
@@ -68,9 +73,14 @@ class Proxy:
         if length is None:
             response.enable_chunked_encoding()
         await response.prepare(request)
-        async for chunk in upstream.content.iter_any():
-            await response.write(chunk)
-        await response.write_eof()
+        try:
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+        except (ConnectionError, aiohttp.ClientError):
+            # One side has gone in the middle of a body; the other must not take what there is for the whole.
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
 

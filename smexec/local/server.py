@@ -1,7 +1,7 @@
-"""The service: one HTTP endpoint for all AWS clients, SageMaker answered here, the rest handed on to moto.
+"""The service as a whole: its parts, put together, started in order and ended in reverse.
 
-A request's way: recognise the operation → count it → an ordered fault, or the rate, may answer instead → the
-operation itself (control API, SageMaker, or the proxy).
+HTTP comes in at :mod:`~smexec.local.front`; SageMaker is :mod:`~smexec.local.api`, the rest is moto's; jobs
+are run by :mod:`~smexec.local.run`.
 """
 
 from __future__ import annotations
@@ -11,41 +11,36 @@ import json
 import logging
 import os
 import signal
+import socket
 import tempfile
 import time
-import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiobotocore.session import get_session
-from aiohttp import web
 
 from smexec.local.api import TrainingApi
 from smexec.local.checks import PRINCIPAL, Preconditions
 from smexec.local.config import ServiceConfig
-from smexec.local.control import PREFIX, ControlApi
-from smexec.local.faults import Fault, Faults
+from smexec.local.control import ControlApi
+from smexec.local.front import Front
 from smexec.local.jobs import TrainingJob
-from smexec.local.limits import Rates, WarmPools
-from smexec.local.model import ServiceError, service_model
+from smexec.local.limits import WarmPools
+from smexec.local.model import service_model
 from smexec.local.moto_server import MotoServer
 from smexec.local.proxy import Proxy
 from smexec.local.run import Platform, run_job, running_platform
 from smexec.local.store import JobStore
-from smexec.local.wire import FORM, Operation, identify, named_error, render_error
+from smexec.local.traffic import Traffic
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "local-service-checks-no-signatures"  # noqa: S105 - a dummy that is printed to everyone
 ROLE_NAME = "smexec-local"
 
-_MAX_BODY = 64 * 1024 * 1024
-_MAX_HEADER = 64 * 1024
+_BACKLOG = 1024
 _FIRST_LEASE_SECONDS = 15.0
-_SHUTDOWN_SECONDS = 0.25
 _log = logging.getLogger("smexec.local")
 
 
@@ -93,9 +88,7 @@ class Service:
     Attributes:
         config: its settings; the live ones may change at any time.
         store: the training jobs.
-        faults: the faults that were ordered.
-        requests: number of requests by API, ``service.Operation``.
-        requested: set, and replaced by a new event, whenever `requests` grows.
+        traffic: the requests that came in, and the faults that wait for the next.
         leases: who holds the service.
         end: set to end it.
         bucket: name of the account's default bucket.
@@ -105,20 +98,13 @@ class Service:
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.store = JobStore()
-        self.faults = Faults()
-        self.requests: Counter[str] = Counter()
-        self.requested = asyncio.Event()
+        self.traffic = Traffic(config)
         self.end = asyncio.Event()
         self.leases = Leases(config.lease_grace, self.end.set)
         self.bucket = f"sagemaker-{config.region}-{config.account}"
         self.role = ""
         self.endpoint_url = ""
-        self._rates = Rates(config)
-        self._control = ControlApi(self)
         self._runs: set[asyncio.Task[None]] = set()
-        self._ready = asyncio.Event()
-        self._api: TrainingApi
-        self._proxy: Proxy
         self._platform: Platform
 
     @property
@@ -149,34 +135,44 @@ class Service:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start all parts; `stack` ends them in reverse order."""
+        stack.callback(self.leases.cancel)
+        listener = stack.enter_context(socket.create_server(self._address, backlog=_BACKLOG))
+        self.endpoint_url = "http://{}:{}".format(*listener.getsockname()[:2])
         scratch = tempfile.TemporaryDirectory(prefix="smexec-local-", ignore_cleanup_errors=True)
         directory = Path(stack.enter_context(scratch))
         moto = await stack.enter_async_context(MotoServer(directory, self.config.account))
-        stack.push_async_callback(self._watch(moto))
-        self._proxy = Proxy(moto.url)
-        stack.push_async_callback(self._proxy.close)
-        await self._listen(stack)
+        await stack.enter_async_context(self._watched(moto))
         s3, iam = await self._clients(stack, moto.url)
         await self._furnish(s3, iam)
         warm_pools = WarmPools(self.config)
         self._platform = await stack.enter_async_context(
             running_platform(self.config, directory, self.endpoint_url, moto.url, warm_pools)
         )
-        preconditions = Preconditions(s3, iam, self.config.region, self.config.account)
-        self._api = TrainingApi(
-            config=self.config,
-            store=self.store,
-            warm_pools=warm_pools,
-            preconditions=preconditions,
-            launch=self._launch,
-            clock=time.time,
+        front = Front(
+            control=ControlApi(self),
+            api=TrainingApi(
+                config=self.config,
+                store=self.store,
+                warm_pools=warm_pools,
+                preconditions=Preconditions(s3, iam, self.config.region, self.config.account),
+                launch=self._launch,
+                clock=time.time,
+            ),
+            proxy=await stack.enter_async_context(Proxy(moto.url)),
+            traffic=self.traffic,
+            account=self.config.account,
         )
+        await stack.enter_async_context(front.serving(listener))
+        # The last to start and the first to end: a job's container talks to the service until its end.
         stack.push_async_callback(self._end_jobs)
-        stack.callback(self.leases.cancel)
-        self._ready.set()
 
-    def _watch(self, moto: MotoServer) -> Callable[[], Any]:
-        """End the service if moto dies under it; returns what stops the watch."""
+    @property
+    def _address(self) -> tuple[str, int]:
+        return self.config.host, self.config.port
+
+    @asynccontextmanager
+    async def _watched(self, moto: MotoServer) -> AsyncIterator[None]:
+        """End the service if moto dies under it."""
 
         async def watch() -> None:
             code = await moto.died()
@@ -184,31 +180,11 @@ class Service:
             self.end.set()
 
         task = asyncio.create_task(watch())
-
-        async def stop() -> None:
+        try:
+            yield
+        finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-        return stop
-
-    async def _listen(self, stack: AsyncExitStack) -> None:
-        server = web.Server(
-            self.handle,
-            request_factory=_request,
-            auto_decompress=False,
-            access_log=None,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
-            keepalive_timeout=300.0,
-        )
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(server, self.config.host, self.config.port, backlog=1024)
-        stack.push_async_callback(server.shutdown, _SHUTDOWN_SECONDS)
-        # Idle connections have nothing to finish.
-        stack.callback(server.pre_shutdown)
-        stack.callback(listener.close)
-        host, port = listener.sockets[0].getsockname()[:2]
-        self.endpoint_url = f"http://{host}:{port}"
 
     async def _clients(self, stack: AsyncExitStack, url: str) -> tuple[Any, Any]:
         session = get_session()
@@ -247,127 +223,6 @@ class Service:
         for outcome in await asyncio.gather(*runs, return_exceptions=True):
             if isinstance(outcome, Exception):
                 _log.error("a job's run raised at the end of the service", exc_info=outcome)
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request."""
-        # Connections are accepted while moto is still being imported: they wait instead of being refused.
-        await self._ready.wait()
-        if request.path.startswith(PREFIX):
-            return await self._control(request)
-        body = await _small_body(request)
-        form = body if body and request.content_type == FORM else b""
-        operation = identify(request.method, request.raw_path, request.headers, form)
-        self._count(operation)
-        fault = self.faults.take(
-            operation, lambda: f"{request.raw_path} {(body or b'').decode('utf-8', 'replace')}"
-        )
-        try:
-            if fault is not None:
-                await self._before(fault, operation, request)
-            self._check_rate(operation)
-            response = await self._perform(operation, request, body)
-        except ServiceError as error:
-            response = _error_response(error, operation)
-        except aiohttp.ClientError as error:
-            _log.warning("%s: %r", operation, error)
-            response = _error_response(named_error("internal", operation, self.config.account), operation)
-        if fault is not None and fault.kind == "drop":
-            _drop(request)
-        if body is None and (not request.content.is_eof() or _unasked(request)):
-            # The client may or may not send the body that nobody has asked for: what follows on this
-            # connection cannot be told from it.
-            response.force_close()
-        return response
-
-    def _count(self, operation: Operation) -> None:
-        self.requests[str(operation)] += 1
-        self.requested.set()
-        self.requested = asyncio.Event()
-
-    async def _before(self, fault: Fault, operation: Operation, request: web.BaseRequest) -> None:
-        """The part of a fault that comes before the work."""
-        if fault.kind == "delay":
-            await asyncio.sleep(fault.seconds)
-        if fault.kind == "drop-before":
-            _drop(request)
-            raise ServiceError("Dropped", "the connection was closed")
-        error = fault.error(operation, self.config.account)
-        if error is not None:
-            raise error
-
-    def _check_rate(self, operation: Operation) -> None:
-        now = time.monotonic()
-        if not all(self._rates.allow(name, now) for name in (operation.name, str(operation))):
-            raise named_error("throttle", operation, self.config.account)
-
-    async def _perform(
-        self, operation: Operation, request: web.BaseRequest, body: bytes | None
-    ) -> web.StreamResponse:
-        if operation.service == "sagemaker":
-            return await self._sagemaker(operation, body or b"")
-        await _continue(request)
-        upstream = await self._proxy.send(request, body)
-        try:
-            return await self._proxy.answer(request, upstream)
-        finally:
-            upstream.release()
-
-    async def _sagemaker(self, operation: Operation, body: bytes) -> web.StreamResponse:
-        try:
-            members = await self._api(operation.name, body)
-        except ServiceError:
-            raise
-        except Exception:
-            # A defect of this service: say so to the client, as the real one does, and to whoever runs it.
-            _log.exception("%s failed", operation)
-            raise named_error("internal", operation, self.config.account) from None
-        text = "" if members is None else json.dumps(members)
-        return web.Response(body=text.encode(), headers=_headers("application/x-amz-json-1.1"))
-
-
-def _request(*parts: Any) -> web.BaseRequest:
-    """Aiohttp's request, with room for the largest body that is read at once."""
-    message, payload, protocol, writer, task = parts
-    loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY)
-
-
-async def _small_body(request: web.BaseRequest) -> bytes | None:
-    """The body of JSON and form requests, which are small; None for those that are streamed."""
-    if "X-Amz-Target" in request.headers or request.content_type == FORM:
-        await _continue(request)
-        return await request.read()
-    return None
-
-
-async def _continue(request: web.BaseRequest) -> None:
-    """Ask for the body of a client that waits to be asked."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.total_bytes:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
-        request["continued"] = True
-
-
-def _unasked(request: web.BaseRequest) -> bool:
-    """Whether the client waits to be asked for the body, and was not."""
-    return "Expect" in request.headers and "continued" not in request
-
-
-def _drop(request: web.BaseRequest) -> None:
-    """Close the connection as a broken network would: the client sees it reset."""
-    if request.transport is not None:
-        request.transport.abort()
-
-
-def _headers(content_type: str, request_id: str | None = None) -> dict[str, str]:
-    request_id = request_id or str(uuid.uuid4())
-    return {"Content-Type": content_type, "x-amzn-RequestId": request_id, "x-amz-request-id": request_id}
-
-
-def _error_response(error: ServiceError, operation: Operation) -> web.Response:
-    request_id = str(uuid.uuid4())
-    body, content_type = render_error(error, operation, request_id)
-    return web.Response(body=body, status=error.status, headers=_headers(content_type, request_id))
 
 
 @asynccontextmanager

@@ -140,3 +140,14 @@ def test_the_other_services_are_there(aws: Any) -> None:
     ecr = aws.client("ecr")
     assert ecr.create_repository(repositoryName="images")["repository"]["repositoryName"] == "images"
     assert aws.client("iam").get_role(RoleName="smexec-local")["Role"]["Arn"] == aws.info["role"]
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_answer_is_no_error(
+    connection: http.client.HTTPConnection, s3: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="left", Body=bytes(20_000_000), ACL="public-read")
+    connection.request("GET", f"/{bucket}/left")
+    assert connection.getresponse().read(1000) == bytes(1000)
+    connection.close()
+    # The service's stderr is looked at when all tests are done.
+    assert s3.head_object(Bucket=bucket, Key="left")["ContentLength"] == 20_000_000
