@@ -24,6 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,13 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
+def _runtime_directory() -> Path:
+    with warnings.catch_warnings():
+        # Where the system gives users none (a container, sudo), one among the temporary files does as well.
+        warnings.simplefilter("ignore")
+        return platformdirs.user_runtime_path()
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a user's service says that it is: a directory that only the user can read.
@@ -109,7 +117,7 @@ class Place:
     Each version has its own, so that a client never meets a service that it does not understand.
     """
 
-    directory: Path = field(default_factory=lambda: platformdirs.user_runtime_path(f"smexec-{_version()}"))
+    directory: Path = field(default_factory=lambda: _runtime_directory() / f"smexec-{_version()}")
 
     @property
     def record(self) -> Path:
