@@ -41,6 +41,7 @@ def demo(
     with SageMakerExecutor(workers, instance_type="local") as executor:
         scores = watch(console, executor, grid())
     took = time.perf_counter() - start
+    console.print()
     console.print(podium(scores))
     draw_heat_map(scores, picture)
     console.print(f"\n{len(scores)} jobs in {took:.1f} s, {workers} at a time. The heat map: {picture}")
@@ -51,9 +52,10 @@ def watch(console: Console, executor: SageMakerExecutor, combinations: Sequence[
     scores: list[Score] = []
 
     def dashboard() -> Group:
-        bar = ProgressBar(total=len(combinations), completed=len(scores), width=40)
-        counts = Text(f"{len(scores)} of {len(combinations)}   {executor!r}", style="dim")
-        return Group(board(combinations, scores), bar, counts)
+        bar = Table.grid(padding=(0, 1))
+        count = f"{len(scores)} of {len(combinations)}"
+        bar.add_row(ProgressBar(total=len(combinations), completed=len(scores), width=40), count)
+        return Group(board(combinations, scores), bar, Text(repr(executor), style="dim"))
 
     with Live(get_renderable=dashboard, console=console, refresh_per_second=8):
         for score in search(executor, combinations):
