@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,6 @@ class EchoingExecutor(LocalExecutor):
         return future
 
 
-def _print(future: Future[str]) -> None:
+def _print(future: concurrent.futures.Future[str]) -> None:
     if not future.cancelled():
         sys.stdout.write(future.result())
