@@ -98,7 +98,7 @@ class ServiceProcess:
 
 @pytest.fixture(scope="session")
 def shared_process() -> Iterator[ServiceProcess]:
-    with ServiceProcess("--stop-grace=1") as process:
+    with ServiceProcess("--stop-grace=0.2") as process:
         yield process
         # Whatever a service says on stderr is a defect of it.
         assert process.end() == ""
