@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,7 +47,7 @@ class HostRun:
         self._host = host
         self._around = around
         self._container: Container | None = None
-        self._killed = False
+        self._orders: list[Callable[[Container], None]] = []
         self._pipes: list[Pipe] = []
         self._read_only: list[str] = []
         checkpoints = job.request.get("CheckpointConfig")
@@ -80,8 +80,8 @@ class HostRun:
         async with self._in_background():
             container = self._container = await self._around.engine.start(self._spec())
             try:
-                if self._killed:
-                    container.kill()
+                for order in self._orders:  # that came before there was a container
+                    order(container)
                 await self._log.copy(container.output)
                 return await container.wait()
             finally:
@@ -89,15 +89,18 @@ class HostRun:
                 await container.wait()
 
     def terminate(self) -> None:
-        """SIGTERM to the command."""
-        if self._container:
-            self._container.terminate()
+        """SIGTERM to the command, now or as soon as it runs."""
+        self._order(Container.terminate)
 
     def kill(self) -> None:
         """SIGKILL to all that runs, now or as soon as it does."""
-        self._killed = True
+        self._order(Container.kill)
+
+    def _order(self, order: Callable[[Container], None]) -> None:
         if self._container:
-            self._container.kill()
+            order(self._container)
+        else:
+            self._orders.append(order)
 
     async def save_checkpoints(self) -> None:
         """After the end: what has changed since the last look.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +188,6 @@ class Run:
             for host in hosts:
                 host.kill()
             await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(host.save_checkpoints() for host in hosts))
         await self._linger()
         return reason
 
@@ -220,6 +219,7 @@ class Run:
         if order == "interrupt":
             self._job.enter("Interrupted")
             await self._end_gently(running)
+            await save_checkpoints(running.values())
             raise Reclaimed("Interrupted")
         for host in running.values():
             host.kill()
@@ -251,6 +251,7 @@ class Run:
         }
         output = self._job.request["OutputDataConfig"]
         try:
+            await save_checkpoints(hosts)
             await upload_artifacts(self._platform.around.storage, output, self._job.name, made, directory)
         except JobFailure as failure:
             reason = reason or str(failure)
@@ -292,6 +293,15 @@ class Run:
             await cancelled(doing, stop)
         await self._linger()
         raise Stopped
+
+
+async def save_checkpoints(hosts: Iterable[HostRun]) -> None:
+    """What has changed since the last look.
+
+    Raises:
+        JobFailure: S3 does not take it.
+    """
+    await asyncio.gather(*(host.save_checkpoints() for host in hosts))
 
 
 async def cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -57,8 +57,9 @@ NAMESPACES = {
     "uts": CLONE_NEWUTS,
     "network": CLONE_NEWNET,
 }
-#: A terminal's signals are the service's affair; orders come by the lifeline alone.
-IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+#: Not for the shim, whose orders come by the lifeline. Blocked rather than ignored, so that a command which
+#: is told to end before it has begun ends all the same.
+BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
@@ -131,8 +132,7 @@ class Signals:
         os.set_blocking(writable, False)
         os.set_blocking(self._readable, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
 
     def orders(self, timeout: Callable[[], float | None] = lambda: None) -> Iterator[bytes]:
@@ -266,7 +266,7 @@ def become(plan: Plan) -> NoReturn:
         os.setsid()
         signal.set_wakeup_fd(-1)
         # Python itself ignores the last two, and what is ignored stays so in the command.
-        for number in (*IGNORED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (*BLOCKED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if "mount" in plan["namespaces"]:
@@ -276,6 +276,7 @@ def become(plan: Plan) -> NoReturn:
         if "uts" in plan["namespaces"]:
             socket.sethostname(plan["hostname"])
         os.chdir(plan["workdir"])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
     except BaseException as error:
         os._exit(broken(error))
     execute(plan["command"], plan["environment"])

@@ -255,6 +255,11 @@ class TestEnds:
         container.terminate()
         assert await finish(container) == (3, "bye\n")
 
+    async def test_terminate_before_the_command_runs(self, engine: ProcessEngine, spec: Spec) -> None:
+        container = await engine.start(dataclasses.replace(spec, entrypoint=["sleep", "1000"]))
+        container.terminate()
+        assert await finish(container) == (128 + signal.SIGTERM, "")
+
     async def test_kill_cannot(self, engine: ProcessEngine, spec: Spec) -> None:
         container = await started(engine, spec, "trap '' TERM; echo up; while :; do sleep 0.01; done")
         container.terminate()

@@ -160,7 +160,7 @@ class TestChannels:
     @pytest.mark.parametrize("content", ["{", "{}", "[]", '["x"]', '[{"prefix": "s3://b/"}, "../x"]'])
     async def test_no_manifest(self, storage: Storage, s3: Any, bucket: str, content: str) -> None:
         put(s3, bucket, manifest=content)
-        with pytest.raises(JobFailure, match="^ClientError: Data download failed"):
+        with pytest.raises(JobFailure, match=r"^ClientError: Data download failed"):
             await plan_channel(storage, channel(f"s3://{bucket}/manifest", S3DataType="ManifestFile"), (0, 1))
 
     async def test_shards(self, storage: Storage, s3: Any, bucket: str) -> None:
@@ -177,11 +177,11 @@ class TestChannels:
         assert first == again != sorted(first)
 
     async def test_nothing_there(self, storage: Storage, bucket: str) -> None:
-        with pytest.raises(JobFailure, match=f"No S3 objects found under S3 URL s3://{bucket}/data/"):
+        with pytest.raises(JobFailure, match=rf"No S3 objects found under S3 URL s3://{bucket}/data/"):
             await plan_channel(storage, channel(f"s3://{bucket}/data/"), (0, 1))
 
     async def test_no_bucket(self, storage: Storage) -> None:
-        with pytest.raises(JobFailure, match="ClientError: Data download failed: .*bucket does not exist"):
+        with pytest.raises(JobFailure, match=r"ClientError: Data download failed: .*bucket does not exist"):
             await plan_channel(storage, channel("s3://no-such-bucket/data/"), (0, 1))
 
     async def test_two_that_want_the_same_place(
@@ -278,7 +278,7 @@ class TestArtifacts:
 
     async def test_no_bucket(self, storage: Storage, hosts: list[dict[str, Path]], tmp_path: Path) -> None:
         (hosts[0]["model"] / "m").write_text("w")
-        with pytest.raises(JobFailure, match="ClientError: Artifact upload failed: .*bucket does not exist"):
+        with pytest.raises(JobFailure, match=r"ClientError: Artifact upload failed: .*bucket does not exist"):
             await self.upload(storage, "no-such-bucket", hosts, tmp_path)
 
     def test_an_empty_directory_is_something(self, tmp_path: Path) -> None:
