@@ -137,6 +137,8 @@ def test_a_killed_container_is_a_failed_job(aws: Any) -> None:
 
 
 def test_containers_find_credentials_that_botocore_accepts(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # of the session's service, if there is one
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(
         "AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{aws.info['endpoint_url']}/_smexec/credentials"
     )
