@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import io
+import marshal
 import zipfile
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
+from types import CodeType, ModuleType
 
 import cloudpickle
 
@@ -18,6 +20,8 @@ import smexec.worker
 #: What the worker's package is called in the zipapp.
 BUNDLED_NAME = "_smexec_worker"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip knows: the same bytes on every machine
+_HASHED = 0b01  # PEP 552's flags: by hash; not to be checked
+_WITHOUT_REFERENCES = 2  # the last of marshal's formats that has none
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,25 @@ def worker_layer(file_name: str) -> Layer:
     return Layer(file_name, stream.getvalue())
 
 
-def _folder(package: object) -> Path:
-    return Path(package.__file__).parent  # type: ignore[attr-defined]
+def _folder(package: ModuleType) -> Path:
+    assert package.__file__ is not None
+    return Path(package.__file__).parent
 
 
 def _add_module(bundle: zipfile.ZipFile, name: str, source: bytes) -> None:
     _add(bundle, name, source)
-    code = SourceFileLoader("", name).source_to_code(source, name)
-    # An "unchecked" bytecode file (PEP 552): valid whatever the time stamps say.
+    code: CodeType = SourceFileLoader("", name).source_to_code(source, name)
     _add(bundle, name + "c", _unchecked_pyc(code, source))
 
 
-def _unchecked_pyc(code: object, source: bytes) -> bytes:
-    from importlib import _bootstrap_external  # what py_compile itself writes its files with
+def _unchecked_pyc(code: CodeType, source: bytes) -> bytes:
+    """A bytecode file by PEP 552, of the kind that is valid whatever the time stamps say.
 
-    digest = importlib.util.source_hash(source)
-    return bytes(_bootstrap_external._code_to_hash_pyc(code, digest, False))  # type: ignore[attr-defined]
+    In marshal's older format: the newer one depends on what else happens to refer to a name in this process,
+    so that the layer would be another one in each.
+    """
+    flags = _HASHED.to_bytes(4, "little")
+    return MAGIC_NUMBER + flags + source_hash(source) + marshal.dumps(code, _WITHOUT_REFERENCES)
 
 
 def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -73,5 +80,3 @@ def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     bundle.writestr(entry, content)
-
-

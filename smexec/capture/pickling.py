@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import FrameType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -50,7 +50,7 @@ def dump_call(
 
 def load(sections: Sequence[Buffer]) -> Any:
     """The inverse for an outcome. Only for sections whose signature holds: unpickling runs code."""
-    return pickle.loads(sections[0], buffers=sections[1:])  # noqa: S301
+    return pickle.loads(sections[0], buffers=sections[1:])
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -62,8 +62,11 @@ def name_of(function: Callable[..., Any]) -> str:
 
 def sources_of(function: Callable[..., Any]) -> dict[str, str]:
     """The text of the file that the function is written in, by its name; nothing if there is none."""
-    code = getattr(inspect.unwrap(_innermost(function)), "__code__", None)
-    if code is None or not _is_users_file(code.co_filename):
+    try:
+        code = getattr(inspect.unwrap(_innermost(function)), "__code__", None)
+    except ValueError:  # an object that has every attribute it is asked for seems to wrap itself
+        return {}
+    if not isinstance(code, CodeType) or not _is_users_file(code.co_filename):
         return {}
     text = "".join(linecache.getlines(code.co_filename))
     return {code.co_filename: text} if 0 < len(text) <= SOURCE_LIMIT else {}
@@ -97,23 +100,25 @@ def _modules_of(function: Callable[..., Any]) -> set[str | None]:
 
 @contextlib.contextmanager
 def _by_value(modules: Iterable[str]) -> Iterator[None]:
-    """cloudpickle's registry is one for all threads, and the user may have entries of his own there."""
+    """Cloudpickle's registry is one for all threads, and the user may have entries of his own there."""
     with _registering:
         already = cloudpickle.list_registry_pickle_by_value()
-        packages = {module.partition(".")[0] for module in modules} - already
-        ours = [sys.modules[name] for name in packages if _is_users(sys.modules.get(name))]
-        for package in ours:
-            cloudpickle.register_pickle_by_value(package)
+        # A package stands for its modules; but one that pytest makes up has no place of its own to judge by.
+        names = {name for module in modules for name in (module, module.partition(".")[0])}
+        found = {module.__name__: module for module in map(sys.modules.get, names) if module}
+        ours = [module for name, module in found.items() if name not in already and _is_users(module)]
+        for module in ours:
+            cloudpickle.register_pickle_by_value(module)
         try:
             yield
         finally:
-            for package in ours:
-                cloudpickle.unregister_pickle_by_value(package)
+            for module in ours:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
-def _is_users(module: ModuleType | None) -> bool:
+def _is_users(module: ModuleType) -> bool:
     """Whether it is the user's own code, which no image has: not installed, not the interpreter's."""
-    if module is None or module.__name__ in ("smexec", "__main__"):
+    if module.__name__.partition(".")[0] in ("smexec", "__main__"):
         return False
     folders = list(getattr(module, "__path__", []))  # a namespace package has no file
     return any(_is_users_file(name) for name in [getattr(module, "__file__", None) or "", *folders])

@@ -10,6 +10,7 @@ OLDEST = (3, 8)
 
 
 def refuse():  # type: ignore[no-untyped-def]  # Python 2.7 parses this file
+    """Say what is wrong with this Python, to people and to the platform."""
     text = (
         "smexec: Python mismatch: the image's python is %d.%d, and smexec needs 3.8 or later there "
         "(and the client's own major.minor). Choose another image_uri." % sys.version_info[:2]

@@ -53,11 +53,10 @@ def describe(error: BaseException, skip: int = 1) -> Header:
     trace: Optional[types.TracebackType] = error.__traceback__
     for _ in range(skip):
         trace = trace.tb_next if trace and trace.tb_next else trace
-    text = "".join(traceback.format_exception(type(error), error, trace))
     return {
         "type": type(error).__qualname__,
         "message": _text_of(error)[:TEXT_LIMIT],
-        "traceback": text[-TEXT_LIMIT:],
+        "traceback": _trace_of(error, trace)[-TEXT_LIMIT:],
     }
 
 
@@ -73,7 +72,7 @@ def _unreadable(error: BaseException) -> Header:
 
 def _ended_by(error: BaseException, began: float) -> Body:
     if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, (int, type(None))) else str(error.code)
+        code = error.code if isinstance(error.code, (int, type(None))) else _text_of(error.code)
         return _body(began, {"outcome": protocol.EXITED, "code": code, **describe(error)})
     if not isinstance(error, Exception):
         return _body(began, {"outcome": protocol.INTERRUPTED, **describe(error)})
@@ -88,19 +87,27 @@ def _ended_by(error: BaseException, began: float) -> Body:
     return _body(began, {"outcome": protocol.RAISED, **header}, sections)
 
 
-def _text_of(error: BaseException) -> str:
+def _text_of(value: object) -> str:
     try:
-        return str(error)
+        return str(value)
     except BaseException as another:
         return "<its str() raised {}>".format(type(another).__name__)
 
 
+def _trace_of(error: BaseException, trace: Optional[types.TracebackType]) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as another:  # the user's exception has a say in it: __cause__, __notes__, ...
+        return "<its traceback could not be formatted: {}>\n".format(type(another).__name__)
+
+
 def _become_main() -> None:
-    """Give the user's code a ``__main__`` of its own.
+    """Give the user's code a ``__main__`` of its own, and no arguments.
 
     Ours names a file inside the zipapp, which multiprocessing's spawn would try, and fail, to run again.
     """
     sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = [""]
 
 
 def _show_sources(sources: Dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional
 
@@ -28,11 +29,19 @@ class OptMl:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> OptMl:
+        """``/opt/ml``, or where the environment says that it is."""
         return cls(Path(environ.get(protocol.OPT_ML_VARIABLE, "/opt/ml")))
 
     def write_failure(self, text: str) -> None:
-        self.failure.parent.mkdir(parents=True, exist_ok=True)
-        self.failure.write_text(text[:FAILURE_LIMIT], encoding="utf-8")
+        """State what becomes the job's FailureReason.
+
+        Whatever goes wrong here (a disk that the call has filled, say) must not keep the outcome back.
+        """
+        try:
+            self.failure.parent.mkdir(parents=True, exist_ok=True)
+            self.failure.write_text(text[:FAILURE_LIMIT], encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            sys.stderr.write("smexec: {} cannot be written: {}\n".format(self.failure, error))
 
 
 class Orders(NamedTuple):
@@ -46,6 +55,7 @@ class Orders(NamedTuple):
 
     @classmethod
     def read(cls, opt_ml: OptMl, environ: Mapping[str, str]) -> Orders:
+        """From the hyperparameters and the platform's environment variables."""
         given: Dict[str, str] = json.loads(opt_ml.hyperparameters.read_text(encoding="utf-8"))
         # With a KMS key the run's key is no parameter but an object that only the role can decrypt.
         key = given[protocol.KEY] if protocol.KEY in given else opt_ml.key.read_text(encoding="ascii")

@@ -2,13 +2,15 @@
 
 An **envelope** is what travels: a header in JSON, some sections of bytes, and a signature over all of it::
 
-    magic 4 | HMAC-SHA256 32 | header length 4 | header | section | section | ...
-    '-----------------------'  '------------------- body ------------------------'
+    magic 12 | HMAC-SHA256 32 | header length 4 | header | section | section | ...
+    '------------------------'  '------------------- body ------------------------'
 
 The signature covers the envelope's *purpose* too (``call smexec-f-x7k2-0001``), so that a signed envelope
 cannot be put in another's place. Nothing in an envelope is looked at before the signature holds.
 
-The sections of a pickle are the pickle itself and its out-of-band buffers (protocol 5), uncopied.
+The sections of a pickle are the pickle itself and its out-of-band buffers (protocol 5), uncopied. Header and
+sections are padded, so that each section begins at a multiple of 16 bytes: an array that is used where it
+lies has to be aligned.
 """
 
 from __future__ import annotations
@@ -17,16 +19,18 @@ import hashlib
 import hmac
 import json
 import struct
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 Buffer = Union[bytes, bytearray, memoryview]
 Header = Dict[str, Any]
 
-MAGIC = b"SMX1"
+MAGIC = b"smexec-env-1"
 MAC_SIZE = hashlib.sha256().digest_size
+ALIGNMENT = 16  # bytes: the most that any of numpy's types asks for
 _LENGTH = struct.Struct(">I")
+assert (len(MAGIC) + MAC_SIZE + _LENGTH.size) % ALIGNMENT == 0
 
-# -- names in the job's request -------------------------------------------------------------------------------
+# -- names in the job's request ---------------------------------------------------------------------------
 
 WORKER_CHANNEL = "smexec_worker"
 CALL_CHANNEL = "smexec_call"
@@ -49,15 +53,15 @@ OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
 #: Below ``/opt/ml/output/data`` when outcomes cannot leave by S3; the platform packs it into output.tar.gz.
 OUTPUT_FOLDER = "smexec"
 
-# -- how the worker ends -----------------------------------------------------------------------------------------
+# -- how the worker ends ----------------------------------------------------------------------------------
 
 EXIT_OK = 0
 EXIT_RAISED = 1  # the call raised, or its value could not be pickled
 EXIT_ENDED = 2  # the call's process ended without a word
-EXIT_REFUSED = 3  # the call was not started: signature, Python version
+EXIT_REFUSED = 3  # the call was not started: signature, Python version; __main__ says it too
 EXIT_STOPPED = 143  # SIGTERM, as a shell would say it
 
-# -- what an outcome can be (the header's "outcome") ----------------------------------------------------------------
+# -- what an outcome can be (the header's "outcome") ------------------------------------------------------
 
 VALUE = "value"
 RAISED = "raised"  # an Exception, pickled in the sections
@@ -74,10 +78,11 @@ PYTHON_MISMATCH = "python-mismatch"
 BAD_SIGNATURE = "bad-signature"
 STOPPED = "stopped"
 
-# -- events --------------------------------------------------------------------------------------------------------
+# -- events -----------------------------------------------------------------------------------------------
 
 STARTED_EVENT = "started"
 OUTCOME_EVENT = "outcome"
+TIME_DIGITS = 13  # milliseconds since the epoch, until the year 2286
 
 
 class Event(NamedTuple):
@@ -92,13 +97,16 @@ class Event(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "{:013d}_{}_{}".format(self.milliseconds, self.job, self.kind)
+        """The object's name, below the folder of the run's events."""
+        return "{:0{}d}_{}_{}".format(self.milliseconds, TIME_DIGITS, self.job, self.kind)
 
     @classmethod
-    def parse(cls, name: str) -> Event:
-        """:raises ValueError: this is no event's name"""
-        milliseconds, job, kind = name.split("_")
-        return cls(int(milliseconds), job, kind)
+    def parse(cls, name: str) -> Optional[Event]:
+        """The inverse of :attr:`name`; None if it is no event's: others may put objects there too."""
+        parts = name.split("_")
+        if len(parts) != len(cls._fields) or len(parts[0]) != TIME_DIGITS or not parts[0].isdecimal():
+            return None
+        return cls(int(parts[0]), parts[1], parts[2])
 
 
 class BadSignature(Exception):
@@ -106,10 +114,12 @@ class BadSignature(Exception):
 
 
 def call_purpose(job: str) -> str:
+    """Of the envelope that the client writes for a job."""
     return "call " + job
 
 
 def outcome_purpose(job: str) -> str:
+    """Of the envelope that the job writes."""
     return "outcome " + job
 
 
@@ -122,7 +132,15 @@ def encode_body(header: Header, sections: Sequence[Buffer]) -> List[Buffer]:
     """Header and sections as they stand in an envelope, the sections uncopied."""
     views = [memoryview(section).cast("B") for section in sections]
     text = json.dumps(dict(header, sizes=[view.nbytes for view in views])).encode()
-    return [_LENGTH.pack(len(text)), text, *views]
+    text += b" " * _padding(len(text))
+    body: List[Buffer] = [_LENGTH.pack(len(text)), text]
+    for view in views:
+        body += [view, bytes(_padding(view.nbytes))]
+    return body
+
+
+def _padding(size: int) -> int:
+    return -size % ALIGNMENT
 
 
 def decode_body(body: Buffer) -> Tuple[Header, List[memoryview]]:
@@ -138,13 +156,15 @@ def decode_body(body: Buffer) -> Tuple[Header, List[memoryview]]:
     sections = []
     for size in header["sizes"]:
         sections.append(view[start : start + size])
-        start += size
+        start += size + _padding(size)
     if start != view.nbytes:
-        raise ValueError("{} bytes where the header speaks of {}".format(view.nbytes, start))
+        message = "{} bytes where the header speaks of {}".format(view.nbytes, start)
+        raise ValueError(message)
     return header, sections
 
 
 def sign(key: bytes, purpose: str, body: Iterable[Buffer]) -> bytes:
+    """The HMAC of a body that is given in parts, and of what it is for."""
     mac = hmac.new(key, purpose.encode() + b"\0", hashlib.sha256)
     for part in body:
         mac.update(part)
@@ -167,5 +187,6 @@ def unseal(key: bytes, purpose: str, envelope: Buffer) -> Tuple[Header, List[mem
         raise BadSignature("not an envelope of this version")
     body = view[start:]
     if not hmac.compare_digest(bytes(view[len(MAGIC) : start]), sign(key, purpose, [body])):
-        raise BadSignature("the signature does not hold for '{}'".format(purpose))
+        message = "the signature does not hold for '{}'".format(purpose)
+        raise BadSignature(message)
     return decode_body(body)

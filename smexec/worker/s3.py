@@ -9,9 +9,10 @@ signatures against botocore's.
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import ssl
@@ -25,24 +26,37 @@ from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequ
 from .protocol import Buffer
 
 TIMEOUT = 20.0  # seconds without a byte
+_PASSING = frozenset([408, 429, *range(500, 600)])  # statuses that a second try may mend
 CHUNK = 1 << 20
 DOMAINS = {
+    "": "amazonaws.com",
     "cn-": "amazonaws.com.cn",
     "us-iso-": "c2s.ic.gov",
     "us-isob-": "sc2s.sgov.gov",
     "us-isof-": "csp.hci.ic.gov",
+    "us-isoe-": "cloud.adc-e.uk",
     "eu-isoe-": "cloud.adc-e.uk",
-}
+    "eusc-": "amazonaws.eu",
+}  # by the beginning of the region's name; smexec.core.images has the same, and its source
 
 
 class Credentials(NamedTuple):
+    """What a request is signed with. The token belongs to temporary ones."""
+
     access_key: str
     secret_key: str
     token: Optional[str]
 
 
 class Undeliverable(Exception):
-    """S3 did not take it, in all tries."""
+    """S3 did not take it, in all tries.
+
+    :ivar may_pass: S3 answered, with an error of its own that may be gone later
+    """
+
+    def __init__(self, text: str, may_pass: bool) -> None:
+        super().__init__(text)
+        self.may_pass = may_pass
 
 
 def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = 5) -> None:
@@ -50,19 +64,29 @@ def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tr
 
     :raises Undeliverable: with the last error's text
     """
-    text = ""
+    text, may_pass = "", False
     for attempt in range(tries):
         if attempt:
             time.sleep(0.2 * 2**attempt)
         try:
             return _put_once(uri, parts, sse_kms_key)
         except urllib.error.HTTPError as error:
-            text = "{} {}: {}".format(error.code, error.reason, error.read(2000).decode("utf-8", "replace"))
-            if error.code < 500 and error.code not in (408, 429):
+            text, may_pass = _said(error), error.code in _PASSING
+            if not may_pass:
                 break
-        except (OSError, ValueError, KeyError) as error:
-            text = "{}: {}".format(type(error).__name__, error)
-    raise Undeliverable("PUT {}: {}".format(uri, text))
+        except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
+            text, may_pass = "{}: {}".format(type(error).__name__, error), False
+    message = "PUT {}: {}".format(uri, text)
+    raise Undeliverable(message, may_pass)
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """S3's own words, as far as they can be read."""
+    try:
+        body = error.read(2000).decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException) as another:
+        body = str(another)
+    return "{} {}: {}".format(error.code, error.reason, body)
 
 
 def _put_once(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str]) -> None:
@@ -74,17 +98,18 @@ def _put_once(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str]) -> 
         headers["x-amz-server-side-encryption-aws-kms-key-id"] = sse_kms_key
     headers.update(signature("PUT", url, headers, region, credentials(os.environ), time.time()))
     request = urllib.request.Request(url, data=_chunks(parts), headers=headers, method="PUT")
-    with urllib.request.urlopen(request, timeout=TIMEOUT, context=_trust()) as answer:
+    context = _trust() if url.startswith("https:") else None  # which takes a while to make
+    with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
         answer.read()
 
 
 def object_url(uri: str, region: str, endpoint: Optional[str]) -> str:
-    """Where an object is: the bucket in the host name, or in the path where it cannot be (dots, endpoints)."""
+    """Where an object is: the bucket in the host's name, or in the path: with dots, at an endpoint."""
     bucket, _, key = uri[len("s3://") :].partition("/")
     path = urllib.parse.quote(key, safe="/-_.~")
     if endpoint:
         return "{}/{}/{}".format(endpoint.rstrip("/"), bucket, path)
-    domain = next((DOMAINS[start] for start in DOMAINS if region.startswith(start)), "amazonaws.com")
+    domain = DOMAINS[max(filter(region.startswith, DOMAINS), key=len)]
     if "." in bucket:
         return "https://s3.{}.{}/{}/{}".format(region, domain, bucket, path)
     return "https://{}.s3.{}.{}/{}".format(bucket, region, domain, path)
@@ -114,7 +139,7 @@ def signature(
     :param now: seconds since the epoch
     """
     parsed = urllib.parse.urlsplit(url)
-    moment = datetime.datetime.fromtimestamp(now, datetime.timezone.utc)
+    moment = dt.datetime.fromtimestamp(now, dt.timezone.utc)
     stamp = moment.strftime("%Y%m%dT%H%M%SZ")
     scope = "{:%Y%m%d}/{}/s3/aws4_request".format(moment, region)
     added = {"x-amz-date": stamp}
@@ -136,7 +161,7 @@ def signature(
         ]
     )
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    mac = _sign(who.secret_key, scope, "\n".join(["AWS4-HMAC-SHA256", stamp, scope, digest]))
+    mac = _sign(who.secret_key, scope, "AWS4-HMAC-SHA256\n{}\n{}\n{}".format(stamp, scope, digest))
     added["Authorization"] = "AWS4-HMAC-SHA256 Credential={}/{}, SignedHeaders={}, Signature={}".format(
         who.access_key, scope, names, mac
     )
