@@ -40,6 +40,7 @@ def run_client(python: Path, service: smexec.testing.LocalService, directory: Pa
         **os.environ,
         **service.environment,
         "BUCKET": service.bucket,
+        "TMPDIR": str(directory),  # where it leaves things
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(config),
     }
     client = Path(__file__).with_name("client.py")
