@@ -6,6 +6,7 @@ Not called ``remote.py``: a submodule of that name would hide the decorator in `
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -20,13 +21,23 @@ class RemoteFunction(Generic[P, T]):
     """What ``@remote`` makes of a function. Calling it blocks and returns the value.
 
     :ivar local: the function itself, to run it here
-    :ivar executor: the executor of its calls; it starts nothing before the first
     """
 
     def __init__(self, function: Callable[P, T], max_workers: int | None, settings: dict[str, Any]) -> None:
         functools.update_wrapper(self, function)
         self.local = function
-        self.executor = SageMakerExecutor(max_workers, **settings)
+        self._make = functools.partial(SageMakerExecutor, max_workers, **settings)
+        self._make()  # an error belongs to the line that is wrong; it is made again when it is needed
+        self._making = threading.Lock()
+        self._executor: SageMakerExecutor | None = None
+
+    @property
+    def executor(self) -> SageMakerExecutor:
+        """The executor of its calls, made at the first: ``SMEXEC_*`` variables count as they are then."""
+        with self._making:
+            if self._executor is None:
+                self._executor = self._make()
+            return self._executor
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run as a job; wait; return the value or raise what the call raised."""
