@@ -5,6 +5,7 @@ Not called ``remote.py``: a submodule of that name would hide the decorator in `
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +53,11 @@ class RemoteFunction(Generic[P, T]):
         return self.executor.map(self.local, *iterables, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Inside a job, a remote function is the function: jobs do not start jobs by accident."""
-        return _itself, (self.local,)
+        """Inside a job, a remote function is the function: jobs do not start jobs by accident.
+
+        ``copy`` of a function is the function itself, and the container knows it: it has no smexec.
+        """
+        return copy.copy, (self.local,)
 
     def __repr__(self) -> str:
         return f"<remote {getattr(self.local, '__qualname__', self.local)!s}>"
@@ -74,7 +78,7 @@ def remote(
 
     ::
 
-        @remote(instance_type="ml.m5.16xlarge")
+        @remote(instance_type="ml.m5.24xlarge")
         def divide(x, y):
             return x / y
 
@@ -90,7 +94,3 @@ def remote(
     if function is not None:
         return RemoteFunction(function, max_workers, settings)
     return lambda function: RemoteFunction(function, max_workers, settings)
-
-
-def _itself(function: Callable[P, T]) -> Callable[P, T]:
-    return function

@@ -280,6 +280,14 @@ def test_what_is_not_there(
     assert caught.value.code
 
 
+def test_an_instance_type_that_does_not_exist(smexec_service: LocalService) -> None:
+    with SageMakerExecutor(instance_type="ml.m5.16xlarge") as executor:
+        error = executor.submit(pow, 2, 3).exception(60)
+    assert type(error) is errors.InvalidRequest
+    assert "ml.m5.12xlarge" in str(error)  # which is near
+    assert len(str(error)) < 500
+
+
 @pytest.mark.parametrize(
     ("operation", "fault", "kind"),
     [

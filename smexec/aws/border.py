@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -36,6 +37,8 @@ _CREDENTIALS = frozenset(
     }
 )
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
+_ENUM = re.compile(r"Value '([^']*)'(.*?)Member must satisfy enum value set: \[([^\]]*)\]")
+_MOST_SHOWN = 12  # values that a list in an error may have before only near ones are shown
 _LIMIT = re.compile(r"is (\d+) Instances.*request delta of (\d+) Instances")
 
 
@@ -96,7 +99,7 @@ def border(operation: str) -> Iterator[None]:
 
 def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
     code = str(answer.get("Error", {}).get("Code", ""))
-    message = str(answer.get("Error", {}).get("Message", ""))
+    message = _ENUM.sub(_shortened, str(answer.get("Error", {}).get("Message", "")))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     kind = _kind(code, message, status)
     error = _made(kind, operation, code, f"{operation}: {message or code}{_advice(kind)}")
@@ -104,6 +107,17 @@ def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
         found = _LIMIT.search(message)
         error.hopeless = bool(found) and int(found[1]) < int(found[2])  # type: ignore[index]
     return error
+
+
+def _shortened(found: re.Match[str]) -> str:
+    """An enumeration that nobody would read (there are 150 instance types), cut down to what is near."""
+    value, between, listed = found.groups()
+    known = listed.split(", ")
+    if len(known) <= _MOST_SHOWN:
+        return found[0]
+    near = difflib.get_close_matches(value, known, n=5)
+    shown = f"near ones are {', '.join(near)}" if near else f"among them {', '.join(known[:5])}"
+    return f"Value '{value}'{between}Member must satisfy enum value set ({len(known)} values; {shown})"
 
 
 def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:

@@ -30,7 +30,7 @@ class Settings:
 
     instance_type: str = _setting(
         "ml.m5.large",
-        'The machine, such as "ml.m5.16xlarge"; "local" runs on the embedded local service.',
+        'The machine, such as "ml.m5.24xlarge"; "local" runs on the embedded local service.',
         checks.instance_type,
     )
     role: str | None = _setting(
