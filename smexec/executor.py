@@ -154,7 +154,7 @@ def _results(
 
 def _result(future: Future[T], end: float | None) -> T:
     try:
-        return future.result(None if end is None else end - time.monotonic())
+        return future.hand_over(None if end is None else end - time.monotonic())
     finally:
         future.cancel()
         del future  # an exception's traceback would keep it

@@ -75,6 +75,17 @@ class Future(concurrent.futures.Future[T]):
         self._check_process()
         return super().result(timeout)
 
+    def hand_over(self, timeout: float | None = None) -> T:
+        """The call's value, once: the future keeps none. For ``map``, whose futures nobody else has.
+
+        Who resolved the future may still hold it for a moment, and must not hold the value with it.
+        """
+        try:
+            return self.result(timeout)
+        finally:
+            if self.done():
+                self._result = None
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raised, or None, after at most ``timeout`` seconds."""
         self._check_process()
