@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
-import smexec.testing
 
 from smexec.aws.client import Client
 from smexec.aws.doctor import (
@@ -20,19 +18,19 @@ from smexec.aws.doctor import (
 )
 from smexec.aws.session import Endpoint
 from smexec.core.settings import make
+from smexec.testing import LocalService
 
 ELSEWHERE = "eu-west-1"
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[smexec.testing.LocalService]:
-    with smexec.testing.local_service() as service:
-        # moto has no quotas of SageMaker's, and takes its time to say so.
-        service.fault("ListServiceQuotas", "denied", times=None)
-        yield service
+@pytest.fixture
+def service(smexec_service: LocalService) -> LocalService:
+    # moto has no quotas of SageMaker's, and takes its time to say so.
+    smexec_service.fault("ListServiceQuotas", "denied", times=None)
+    return smexec_service
 
 
-def findings(service: smexec.testing.LocalService, region: str = "", **given: Any) -> dict[str, Finding]:
+def findings(service: LocalService, region: str = "", **given: Any) -> dict[str, Finding]:
     """By topic; the role is the service's unless given."""
     environment = service.environment
     endpoint = Endpoint(
@@ -58,7 +56,7 @@ def policy(**statement: Any) -> dict[str, Any]:
     }
 
 
-def test_a_healthy_account(service: smexec.testing.LocalService) -> None:
+def test_a_healthy_account(service: LocalService) -> None:
     found = findings(service)
     assert list(found) == list(CHECKS)
     states = {topic: finding.state for topic, finding in found.items()}
@@ -69,26 +67,26 @@ def test_a_healthy_account(service: smexec.testing.LocalService) -> None:
     assert "pytorch-training" in found["image"].text
 
 
-def test_the_bucket_is_left_as_it_was(service: smexec.testing.LocalService) -> None:
+def test_the_bucket_is_left_as_it_was(service: LocalService) -> None:
     assert findings(service, s3_root_uri=f"s3://{service.bucket}/probe")["bucket"].state == "ok"
     listing = service.client("s3").list_objects_v2(Bucket=service.bucket, Prefix="probe")
     assert listing["KeyCount"] == 0
 
 
-def test_a_role_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+def test_a_role_that_does_not_exist(service: LocalService) -> None:
     found = findings(service, role="arn:aws:iam::123456789012:role/nobody")["role"]
     assert found.state == "missing"
     assert "nobody" in found.text
     assert "create it" in found.remedy
 
 
-def test_no_role_and_a_caller_that_is_none(service: smexec.testing.LocalService) -> None:
+def test_no_role_and_a_caller_that_is_none(service: LocalService) -> None:
     found = findings(service, role=None)["role"]
     assert found.state == "missing"
     assert "SMEXEC_ROLE" in found.text
 
 
-def test_a_role_that_does_not_trust_sagemaker(service: smexec.testing.LocalService) -> None:
+def test_a_role_that_does_not_trust_sagemaker(service: LocalService) -> None:
     document = json.dumps(policy(Principal={"Service": "ec2.amazonaws.com"}))
     service.client("iam").create_role(RoleName="for-ec2", AssumeRolePolicyDocument=document)
     found = findings(service, role="for-ec2")["role"]
@@ -97,7 +95,7 @@ def test_a_role_that_does_not_trust_sagemaker(service: smexec.testing.LocalServi
     assert "trust policy" in found.remedy
 
 
-def test_a_role_that_we_may_not_look_at(service: smexec.testing.LocalService) -> None:
+def test_a_role_that_we_may_not_look_at(service: LocalService) -> None:
     service.fault("GetRole", "error", code="AccessDenied", message="not for you", status=403)
     found = findings(service)["role"]
     assert found.state == "unknown"
@@ -105,13 +103,13 @@ def test_a_role_that_we_may_not_look_at(service: smexec.testing.LocalService) ->
     assert "GetRole" in found.remedy
 
 
-def test_a_bucket_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+def test_a_bucket_that_does_not_exist(service: LocalService) -> None:
     found = findings(service, s3_root_uri="s3://no-such-bucket/x")["bucket"]
     assert found.state == "missing"
     assert found.remedy == "aws s3 mb s3://no-such-bucket"
 
 
-def test_the_default_bucket_need_not_exist(service: smexec.testing.LocalService) -> None:
+def test_the_default_bucket_need_not_exist(service: LocalService) -> None:
     found = findings(service, region=ELSEWHERE)["bucket"]
     assert found.state == "ok"
     assert "the first run creates it" in found.text
@@ -119,7 +117,7 @@ def test_the_default_bucket_need_not_exist(service: smexec.testing.LocalService)
     assert f"sagemaker-{ELSEWHERE}" not in str(buckets)
 
 
-def test_a_bucket_in_another_region(service: smexec.testing.LocalService) -> None:
+def test_a_bucket_in_another_region(service: LocalService) -> None:
     where = {"LocationConstraint": ELSEWHERE}
     service.client("s3").create_bucket(Bucket="far-away", CreateBucketConfiguration=where)
     found = findings(service, s3_root_uri="s3://far-away")["bucket"]
@@ -128,14 +126,14 @@ def test_a_bucket_in_another_region(service: smexec.testing.LocalService) -> Non
     assert service.region in found.remedy
 
 
-def test_a_bucket_that_cannot_be_written_to(service: smexec.testing.LocalService) -> None:
+def test_a_bucket_that_cannot_be_written_to(service: LocalService) -> None:
     service.fault("PutObject", "error", code="AccessDenied", message="read only", status=403)
     found = findings(service)["bucket"]
     assert found.state != "ok"
     assert "PutObject" in found.remedy
 
 
-def test_expired_credentials_are_all_there_is_to_say(service: smexec.testing.LocalService) -> None:
+def test_expired_credentials_are_all_there_is_to_say(service: LocalService) -> None:
     service.fault("GetCallerIdentity", "error", code="ExpiredToken", message="it has expired", status=403)
     found = findings(service)
     assert found["credentials"].state == "missing"
@@ -144,14 +142,14 @@ def test_expired_credentials_are_all_there_is_to_say(service: smexec.testing.Loc
     assert {finding.state for finding in later} == {"unknown"}
 
 
-def test_an_image_in_another_region(service: smexec.testing.LocalService) -> None:
+def test_an_image_in_another_region(service: LocalService) -> None:
     uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mine:1"
     found = findings(service, image_uri=uri)["image"]
     assert found.state == "missing"
     assert "eu-west-1" in found.text
 
 
-def test_a_stock_image_that_does_not_exist(service: smexec.testing.LocalService) -> None:
+def test_a_stock_image_that_does_not_exist(service: LocalService) -> None:
     found = findings(service, region="us-iso-east-1")["image"]
     assert found.state == "missing"
     assert "image_uri=" in found.text

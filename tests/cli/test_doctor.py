@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import smexec.testing
 from typer.testing import CliRunner
 
 from smexec.cli import app
+from smexec.testing import LocalService
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[smexec.testing.LocalService]:
-    with smexec.testing.local_service() as service:
-        # moto has no quotas of SageMaker's, and takes its time to say so.
-        service.fault("ListServiceQuotas", "denied", times=None)
-        yield service
+@pytest.fixture
+def service(smexec_service: LocalService) -> LocalService:
+    # moto has no quotas of SageMaker's, and takes its time to say so.
+    smexec_service.fault("ListServiceQuotas", "denied", times=None)
+    return smexec_service
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
@@ -23,14 +20,14 @@ def run(*arguments: str, **environment: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_all_is_well(service: smexec.testing.LocalService) -> None:
+def test_all_is_well(service: LocalService) -> None:
     code, output = run(**service.environment)
     assert code == 0, output
     assert "✗" not in output
     assert service.role in output
 
 
-def test_something_is_missing(service: smexec.testing.LocalService) -> None:
+def test_something_is_missing(service: LocalService) -> None:
     code, output = run(
         "--s3-root-uri", "s3://no-such-bucket", "--instance-type", "ml.g5.xlarge", **service.environment
     )
