@@ -9,12 +9,14 @@
         ...
         assert service.requests()["sagemaker.CreateTrainingJob"] == 4
 
-With pytest, the fixture ``smexec_service`` is one service for the whole session; the environment leads to it.
+With pytest, the fixture ``smexec_service`` is one service for the whole session. The environment leads to the
+service while a test that asks for it runs, and what the test has changed of it is undone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -134,6 +136,18 @@ class LocalService:
                 os.environ.pop(name, None)
             os.environ.update(before)
 
+    @contextlib.contextmanager
+    def restored(self) -> Iterator[None]:
+        """Undo at the end what the block has configured, and forget its faults and its requests."""
+        before = self._control("POST", "configure", {})
+        self.reset_requests()
+        try:
+            yield
+        finally:
+            self.clear_faults()
+            self.reset_requests()
+            self._control("POST", "configure", _undoing(before, self._control("POST", "configure", {})))
+
     @cached_property
     def _session(self) -> Any:
         import boto3
@@ -184,6 +198,18 @@ def local_service(**config: Any) -> Iterator[LocalService]:
             _wait(process)
 
 
+def _undoing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes that lead from the settings ``now`` back to those of ``before``."""
+    from smexec.local.config import ServiceConfig
+
+    live = [setting.name for setting in dataclasses.fields(ServiceConfig) if setting.metadata["live"]]
+    changed = [name for name in live if before[name] != now[name]]
+    return {
+        name: {**dict.fromkeys(now[name]), **before[name]} if isinstance(now[name], dict) else before[name]
+        for name in changed
+    }
+
+
 def _wait(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_END_SECONDS)
@@ -197,7 +223,13 @@ if "pytest" in sys.modules:  # as a plugin; others need no pytest
     import pytest
 
     @pytest.fixture(scope="session")
-    def smexec_service() -> Iterator[LocalService]:
-        """A local SageMaker for the whole session; the environment leads all AWS clients to it."""
-        with local_service() as service, service.environ():
+    def smexec_session() -> Iterator[LocalService]:
+        """A local SageMaker for the whole session, for fixtures that want more than a test."""
+        with local_service() as service:
             yield service
+
+    @pytest.fixture
+    def smexec_service(smexec_session: LocalService) -> Iterator[LocalService]:
+        """The session's local SageMaker; the environment leads all AWS clients to it."""
+        with smexec_session.restored(), smexec_session.environ():
+            yield smexec_session

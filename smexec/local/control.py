@@ -108,6 +108,8 @@ class ControlApi:
         job = self._service.store.get(order["job"])
         if job.ended is not None:
             raise ValueError(f"{job.name} has ended as {job.secondary_status}")
+        if kind == "interrupt" and not job.spot:
+            raise ValueError(f"{job.name} is not on spot instances, so that nobody can reclaim them")
         job.interruptions.put_nowait(kind)
         return job.summary()
 

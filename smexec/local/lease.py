@@ -306,7 +306,10 @@ def _join(place: Place) -> Lease | None:
         connection = _connect(description["endpoint_url"])
     except OSError:
         return None
-    if connection is None or not _answers(description):
+    if connection is None:
+        return None
+    if not _answers(description):
+        connection.close()
         return None
     return Lease(description, connection.close)
 

@@ -6,6 +6,7 @@ The statuses are written through :class:`~smexec.local.jobs.TrainingJob`; here i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
@@ -264,9 +265,15 @@ class Run:
     # -- time ----------------------------------------------------------------------------------------------
 
     async def _linger(self) -> None:
-        """Stay in the phase for the least time that is configured."""
-        phase = self._job.transitions[-1]
-        await asyncio.sleep(self._config.delays.get(phase.status, 0.0) - phase.seconds(self._job.clock()))
+        """Stay in the phase for the least time that is configured; a stop ends it, and begins its own."""
+        phase, stop = self._job.transitions[-1], self._job.stop_requested
+        remaining = self._config.delays.get(phase.status, 0.0) - phase.seconds(self._job.clock())
+        if stop.is_set() or phase.status == "Uploading":
+            await asyncio.sleep(remaining)
+        elif remaining > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), remaining)
+                await self._linger()
 
     def _limit(self, status: str, seconds: float) -> None:
         """Stop the job after that time, if it is not limited already."""
