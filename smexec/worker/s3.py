@@ -26,7 +26,8 @@ from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequ
 from .protocol import Buffer
 
 TIMEOUT = 20.0  # seconds without a byte
-_PASSING = frozenset([408, 429, *range(500, 600)])  # statuses that a second try may mend
+PAUSE = 0.2  # seconds, doubled before each further try
+PASSING = frozenset([408, 429, *range(500, 600)])  # statuses that a further try may mend
 CHUNK = 1 << 20
 DOMAINS = {
     "": "amazonaws.com",
@@ -67,11 +68,11 @@ def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tr
     text, may_pass = "", False
     for attempt in range(tries):
         if attempt:
-            time.sleep(0.2 * 2**attempt)
+            time.sleep(PAUSE * 2**attempt)
         try:
             return _put_once(uri, parts, sse_kms_key)
         except urllib.error.HTTPError as error:
-            text, may_pass = _said(error), error.code in _PASSING
+            text, may_pass = _said(error), error.code in PASSING
             if not may_pass:
                 break
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:

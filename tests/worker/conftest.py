@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
 from smexec.core.work import Call, Place
-from smexec.worker import protocol
+from smexec.worker import protocol, s3
 from smexec.worker.protocol import Header
 
 JOB = "smexec-f-abcdefgh-00001"
@@ -166,3 +168,69 @@ def container(tmp_path: Path) -> Iterator[Container]:
     container = Container(tmp_path)
     yield container
     container.end()
+
+
+class Bucket(http.server.ThreadingHTTPServer):
+    """Takes PUTs and records them. Answers as told, with a status or raw bytes; then with 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BucketHandler)
+        self.puts: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: list[int | bytes] = []
+        self.credentials = {"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "Token": "token"}
+        self.asked: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As the platform gives it to a container."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": "eu-west-1",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": self.url + "/credentials",
+        }
+
+
+class BucketHandler(http.server.BaseHTTPRequestHandler):
+    server: Bucket
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.puts.append((self.path, headers, body))
+        answer = self.server.answers.pop(0) if self.server.answers else 200
+        if isinstance(answer, int):
+            self._answer(answer, b"<Code>Said</Code>" if answer != 200 else b"")
+        else:
+            self.wfile.write(answer)
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.headers["Authorization"])
+        self._answer(200, json.dumps(self.server.credentials).encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An endpoint that the environment leads to, for S3 and for a container's credentials."""
+    with Bucket() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(s3, "PAUSE", 0.0)
+        yield server
+        server.shutdown()
+        thread.join()
