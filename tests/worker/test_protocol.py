@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from smexec.worker import protocol
 from smexec.worker.protocol import (
     ALIGNMENT,
     BadSignature,
+    Buffer,
     Event,
     call_purpose,
     decode_body,
@@ -36,7 +38,7 @@ job_names = st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True)
 
 
 def envelope(
-    header: protocol.Header, parts: list[bytes], key: bytes = KEY, purpose: str = PURPOSE
+    header: protocol.Header, parts: Sequence[Buffer], key: bytes = KEY, purpose: str = PURPOSE
 ) -> bytearray:
     return bytearray(b"".join(seal(key, purpose, encode_body(header, parts))))
 
