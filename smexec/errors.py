@@ -19,6 +19,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   ├── CallExited           sys.exit(n)
     │   ├── CallInterrupted      KeyboardInterrupt, or another BaseException
     │   ├── CallDied             its process ended by itself: os._exit(7)
+    │   ├── CallTimedOut         it ran into timeout_per_call
     │   └── CallKilled           a signal: SIGKILL, SIGSEGV
     │       └── OutOfMemory      ... from the kernel, for want of memory
     ├── JobError                 the job ended without an outcome of its call
@@ -191,6 +192,10 @@ class CallDied(CallEnded):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.exit_code,), self.__dict__
+
+
+class CallTimedOut(CallEnded, TimeoutError):
+    """The call ran into ``timeout_per_call``; its process was killed, its neighbours were not."""
 
 
 def signal_name(number: int) -> str:

@@ -6,18 +6,20 @@ import inspect
 import itertools
 import os
 import sys
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smexec.capture import pickling
 from smexec.core import settings as table
-from smexec.core.work import Call
+from smexec.core import packing
+from smexec.core.packing import Kind
+from smexec.core.work import Call, Function
 from smexec.engine.engine import Engine
+from smexec.engine.flight import Ticket
 from smexec.future import Future
+from smexec.results import How, results
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_LINGER = 0.1  # seconds that a call waits for others to share a job with
 DEFAULT_MAX_WORKERS = 4  # what a new account may run at once, over all instance types
 
 
@@ -69,17 +72,26 @@ class SageMakerExecutor(Executor):
         :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
         :raises RuntimeError: after ``shutdown``
         """
-        self._engine.check_process()
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
-        call = Call(
-            function=pickling.name_of(fn),
-            sections=pickling.dump_call(fn, args, kwargs, caller),
-            sources=pickling.sources_of(fn),
-            settings=self._settings,
-        )
-        name = self._engine.name_next(call)
-        future: Future[T] = Future(self._engine, name)
-        self._engine.submit(name, call, future)
+        settings = self._settings
+        limit = settings.calls_per_job
+        kind = Kind(group="submit", limit=limit, linger=_LINGER if limit > 1 else 0.0)
+        return self._submit(pickling.dump_function(fn, caller), fn, args, kwargs, caller, kind)
+
+    def _submit(
+        self,
+        function: Function,
+        fn: Callable[..., T],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        caller: str | None,
+        kind: Kind,
+    ) -> Future[T]:
+        self._engine.check_process()
+        arguments = pickling.dump_arguments(fn, args, kwargs, caller)
+        ticket = Ticket()
+        future: Future[T] = Future(self._engine, ticket)
+        self._engine.submit(Call(function, arguments, self._settings, kind), future, ticket)
         return future
 
     def map(
@@ -87,27 +99,53 @@ class SageMakerExecutor(Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | None = None,
         buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
     ) -> Iterator[T]:
         """``fn`` of each tuple of arguments, a call each; results in the order of the arguments.
 
+        Calls are packed into jobs, where they run side by side, one for each vCPU.
+
         :param timeout: seconds from now until ``TimeoutError``
-        :param chunksize: accepted, as in the standard library; a call is a job of its own
+        :param chunksize: calls in a job. Default: the calls that can be seen (all; with ``buffersize`` as
+            many as that), divided by ``max_workers``
         :param buffersize: most calls submitted and not yet handed out: the iterables are then read as the
             results are taken, as in Python 3.14. None: they are read at once
+        :param ordered: False yields results as they come
+        :param return_exceptions: yield what a call raised instead of raising it
         :raises ValueError: ``chunksize`` or ``buffersize`` is not above 0
+        :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
         """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        end = None if timeout is None else time.monotonic() + timeout
+        caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         arguments = zip(*iterables, strict=False)
-        futures = deque(self.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
-        return _results(weakref.ref(self), fn, arguments if buffersize else iter(()), futures, end)
+        how = How(timeout, chunksize, buffersize, ordered, return_exceptions)
+        return self._map(fn, arguments, how, caller)
+
+    def starmap(
+        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any
+    ) -> Iterator[T]:
+        """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
+        caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
+        return self._map(fn, map(tuple, arguments), How(**how), caller)
+
+    def _map(
+        self, fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], how: How, caller: str | None
+    ) -> Iterator[T]:
+        how.check()
+        self._engine.check_process()
+        function = pickling.dump_function(fn, caller)
+        first = list(itertools.islice(arguments, how.buffersize))
+        limit = how.chunksize or packing.share(len(first), self._max_workers)
+        kind = Kind(group=object(), limit=limit, linger=_LINGER if limit > 1 else 0.0)
+        executor = weakref.ref(self)
+
+        def submit(args: tuple[Any, ...]) -> Future[T] | None:
+            alive = executor()
+            return alive._submit(function, fn, args, {}, caller, kind) if alive else None
+
+        return results(submit, first, arguments if how.buffersize else iter(()), how)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls.
@@ -130,34 +168,6 @@ class SageMakerExecutor(Executor):
         counts = self._engine.counts()
         calls = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none in flight"
         return f"<SageMakerExecutor run={self.run_id} max_workers={self._max_workers} calls: {calls}>"
-
-
-def _results(
-    executor: weakref.ref[SageMakerExecutor],
-    fn: Callable[..., T],
-    rest: Iterator[tuple[Any, ...]],
-    futures: deque[Future[T]],
-    end: float | None,
-) -> Iterator[T]:
-    """Results in order, none of them kept; for each that is taken, one more call of the rest is submitted."""
-    try:
-        while futures:
-            alive = executor()
-            if alive is not None:
-                futures.extend(alive.submit(fn, *args) for args in itertools.islice(rest, 1))
-            del alive
-            yield _result(futures.popleft(), end)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _result(future: Future[T], end: float | None) -> T:
-    try:
-        return future.hand_over(None if end is None else end - time.monotonic())
-    finally:
-        future.cancel()
-        del future  # an exception's traceback would keep it
 
 
 def _signature() -> inspect.Signature:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from smexec.engine.engine import Engine
+    from smexec.engine.flight import Ticket
 
 T = TypeVar("T")
 
@@ -21,15 +22,15 @@ class Future(concurrent.futures.Future[T]):
     the user's own exception with the remote traceback as its ``__cause__``. Can be awaited.
     """
 
-    def __init__(self, engine: Engine | None = None, name: str | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, ticket: Ticket | None = None) -> None:
         super().__init__()
         self._engine = engine
-        self._name = name
+        self._ticket = ticket
 
     @property
     def job_name(self) -> str | None:
-        """The Training Job's name, as the console shows it. It is known before the job is created."""
-        return self._name
+        """The Training Job's name, as the console shows it; None while the call waits for a job."""
+        return self._ticket.job_name if self._ticket else None
 
     @property
     def status(self) -> str:
@@ -37,35 +38,36 @@ class Future(concurrent.futures.Future[T]):
         if self.cancelled():
             return "cancelled"
         if not self.done():
-            return self._engine.status(self._name) if self._engine and self._name else "queued"
+            return self._engine.status(self._ticket) if self._engine and self._ticket else "queued"
         return "failed" if super().exception() else "succeeded"
 
     def cancel(self) -> bool:
-        """Cancel the call unless it has started in the container; its job is stopped.
+        """Cancel the call unless it has started in the container; a job without another call is stopped.
 
         :returns: False if it was too late: :meth:`stop` ends a running call
         """
         before = self.cancelled()
         if not super().cancel():
             return False
-        if not before and self._engine and self._name:
-            self._engine.withdraw(self._name)
+        if not before and self._engine and self._ticket:
+            self._engine.withdraw(self._ticket)
         return True
 
     def stop(self) -> None:
         """End the call, running or not. A running one then raises :class:`smexec.errors.JobStopped`.
 
-        The call's process gets SIGTERM, and 110 seconds to save what it has.
+        Its job is stopped: the call's process gets SIGTERM, and 110 seconds to save what it has. But if other
+        calls in the job are still wanted, the job goes on, and only nobody waits for this one any more.
         """
-        if not self.cancel() and not self.done() and self._engine and self._name:
-            self._engine.withdraw(self._name)
+        if not self.cancel() and not self.done() and self._engine and self._ticket:
+            self._engine.stop(self._ticket)
 
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines that the job wrote to stdout and stderr, oldest first.
 
         :raises smexec.errors.ServiceError: they cannot be had
         """
-        return list(self._engine.log(self._name, lines)) if self._engine and self._name else []
+        return list(self._engine.log(self.job_name, lines)) if self._engine and self.job_name else []
 
     def result(self, timeout: float | None = None) -> T:
         """The call's value, after at most ``timeout`` seconds.

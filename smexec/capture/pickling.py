@@ -20,6 +20,7 @@ from typing import Any
 
 import cloudpickle
 
+from smexec.core.work import Function
 from smexec.errors import CallNotPicklable
 from smexec.worker.call import dump
 from smexec.worker.protocol import Buffer
@@ -29,23 +30,43 @@ SOURCE_LIMIT = 200_000  # characters of a file that travels along so that traceb
 _registering = threading.RLock()
 
 
-def dump_call(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
-) -> list[Buffer]:
-    """The call's pickle and its out-of-band buffers, which are the arguments' own memory, uncopied.
+def dump_function(function: Callable[..., Any], caller: str | None) -> Function:
+    """A function, pickled for as many calls as there will be.
 
     :param caller: the name of the module that submits, or None
-    :raises CallNotPicklable: naming the function or the argument
+    :raises CallNotPicklable: it cannot be pickled
     """
-    modules = {*_modules_of(function), caller} - {None, "__main__"}
-    with _by_value(module for module in modules if module is not None):
+    with _by_value(_homes(function, caller)):
         try:
-            return dump((function, tuple(args), dict(kwargs)))
+            sections = dump(function)
         except Exception as error:
-            culprit = _culprit(function, args, kwargs)
-            raise CallNotPicklable(
-                f"{culprit} cannot be pickled, so it cannot be sent: {type(error).__name__}: {error}"
-            ) from error
+            raise _refused(f"the function {name_of(function)} ({type(function).__name__})", error) from error
+    return Function(name_of(function), sections, sources_of(function))
+
+
+def dump_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
+) -> list[Buffer]:
+    """The pickle of a call's arguments and its out-of-band buffers: the arguments' own memory, uncopied.
+
+    :raises CallNotPicklable: naming the argument
+    """
+    with _by_value(_homes(function, caller)):
+        try:
+            return dump((tuple(args), dict(kwargs)))
+        except Exception as error:
+            raise _refused(_culprit(args, kwargs), error) from error
+
+
+def _homes(function: Callable[..., Any], caller: str | None) -> set[str]:
+    """The modules whose code travels by value, if it is the user's."""
+    return {module for module in {*_modules_of(function), caller} if module and module != "__main__"}
+
+
+def _refused(what: str, error: Exception) -> CallNotPicklable:
+    return CallNotPicklable(
+        f"{what} cannot be pickled, so it cannot be sent: {type(error).__name__}: {error}"
+    )
 
 
 def load(sections: Sequence[Buffer]) -> Any:
@@ -134,14 +155,13 @@ def _is_users_file(name: str) -> bool:
     return not any(name.startswith(paths[kind] + "/") for kind in ("stdlib", "platstdlib"))
 
 
-def _culprit(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Which part it is, found by trying each alone."""
-    parts = [(f"the function {name_of(function)}", function)]
-    parts += [(f"argument {position}", value) for position, value in enumerate(args)]
+def _culprit(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Which argument it is, found by trying each alone."""
+    parts = [(f"argument {position}", value) for position, value in enumerate(args)]
     parts += [(f"argument {name}=", value) for name, value in kwargs.items()]
     for name, value in parts:
         try:
             dump(value)
         except Exception:
             return f"{name} ({type(value).__name__})"
-    return "the call"
+    return "the arguments"

@@ -12,18 +12,24 @@ from dataclasses import dataclass, field
 from smexec.worker.protocol import Event
 
 EVENTS_SOONEST, EVENTS_LATEST = 0.05, 1.0  # seconds between two listings of events
+EVENTS_SOONEST_OF_MANY = 0.4  # while more calls are in flight than somebody waits for one by one
+_MANY = 8
 STATUS_SOONEST, STATUS_LATEST = 1.0, 10.0  # ListTrainingJobs: 2 requests/s for a whole account
 DYING_LATEST = 1.0  # while a job is being stopped, say
 _EASE = 0.25  # the share of the quiet time so far that is waited again
 
 #: How late an event may come to be listed behind one with a later name: clocks of machines differ, and a
 #: PUT takes its time. What comes later than this is found when its job's status says that it has ended.
-OVERLAP = 60_000  # milliseconds
+OVERLAP = 10_000  # milliseconds
 
 
-def events_delay(quiet: float) -> float:
-    """Seconds to wait before events are listed again, ``quiet`` seconds after anything last happened."""
-    return min(EVENTS_LATEST, max(EVENTS_SOONEST, quiet * _EASE))
+def events_delay(quiet: float, calls: int) -> float:
+    """Seconds to wait before events are listed again, ``quiet`` seconds after anything last happened.
+
+    :param calls: how many are in flight: of a few, each is awaited; of many, the sum counts
+    """
+    soonest = EVENTS_SOONEST if calls <= _MANY else EVENTS_SOONEST_OF_MANY
+    return min(EVENTS_LATEST, max(soonest, quiet * _EASE))
 
 
 def status_delay(quiet: float, dying: bool) -> float:

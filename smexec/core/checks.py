@@ -56,6 +56,13 @@ def whole(least: int, most: int) -> Check:
     return check
 
 
+def seconds(value: Any) -> float:
+    """A time above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError("it must be a number of seconds above 0")
+    return float(value)
+
+
 def flag(value: Any) -> bool:
     """True or False, nothing that merely counts as one."""
     if not isinstance(value, bool):

@@ -19,7 +19,7 @@ class Job:
     """One Training Job in flight.
 
     :ivar created_at: the client's clock, seconds
-    :ivar running: its call has started
+    :ivar running: one of its calls has started
     :ivar stop_asked: we asked the service to stop it
     :ivar stop_reported: its worker said that it was told to stop; why, only the status can tell
     """
@@ -38,19 +38,19 @@ class Job:
 
 @dataclass(frozen=True)
 class CallStarted:
-    """The worker says that the call has started."""
+    """The worker says that a call has started."""
 
 
 @dataclass(frozen=True)
-class OutcomeWritten:
-    """The worker wrote an outcome to this URI."""
+class NewsWritten:
+    """The worker wrote of starts and outcomes, to this URI."""
 
     uri: str
 
 
 @dataclass(frozen=True)
 class StopReported:
-    """The outcome that the worker wrote says "stopped"."""
+    """An outcome that the worker wrote says "stopped"."""
 
 
 @dataclass(frozen=True)
@@ -63,38 +63,38 @@ class StatusSeen:
 
 @dataclass(frozen=True)
 class StopWanted:
-    """The user cancelled the future, stopped it, or shut the executor down with ``cancel_futures``."""
+    """No call of the job is wanted any more: the user cancelled or stopped them all."""
 
 
-Observation: TypeAlias = CallStarted | OutcomeWritten | StopReported | StatusSeen | StopWanted
+Observation: TypeAlias = CallStarted | NewsWritten | StopReported | StatusSeen | StopWanted
 
 
 class Do(Enum):
     """Actions without a parameter."""
 
-    MARK_RUNNING = "mark running"
+    MARK_RUNNING = "mark all its calls running"
     STOP = "stop the job"
     INVESTIGATE = "find out how it ended"
-    CONCLUDE_STOPPED = "resolve as stopped"
+    CONCLUDE_STOPPED = "resolve all its calls as stopped"
 
 
 @dataclass(frozen=True)
-class ReadOutcome:
-    """Fetch the outcome and resolve the future with it."""
+class ReadNews:
+    """Fetch what was written, and resolve futures with it."""
 
     uri: str
 
 
-Action: TypeAlias = Do | ReadOutcome
+Action: TypeAlias = Do | ReadNews
 
 
 def advance(job: Job, seen: Observation) -> tuple[Job, tuple[Action, ...]]:
     """The job as it is now known to be, and what is to be done about it."""
     match seen:
         case CallStarted():
-            return _running(job)
-        case OutcomeWritten(uri):
-            return job, (ReadOutcome(uri),)
+            return replace(job, running=True), ()
+        case NewsWritten(uri):
+            return job, (ReadNews(uri),)
         case StopReported():
             # A spot job is told to stop and then starts again, so its own word is final only if we asked.
             conclusion = (Do.CONCLUDE_STOPPED,) if job.stop_asked else ()

@@ -1,4 +1,4 @@
-"""Settings and a call → the members of CreateTrainingJob. Limits and forms: botocore's model."""
+"""Settings and a batch → the members of CreateTrainingJob. Limits and forms: botocore's model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
-from smexec.core.work import Call, Place
+from smexec.core.work import Batch, Place
 from smexec.worker import protocol
 
 #: Real accounts must name a real type; the local service takes any and runs on this machine.
@@ -23,9 +23,14 @@ _BOOT = (
 )
 
 
-def create_training_job(call: Call, job: str, run: Run, place: Place, worker_sha256: str) -> dict[str, Any]:
-    """The whole request. It holds neither the function nor its arguments: they come by channels."""
-    settings = call.settings
+def create_training_job(
+    batch: Batch, job: str, run: Run, place: Place, worker_sha256: str, *, shares: bool = False
+) -> dict[str, Any]:
+    """The whole request. It holds neither functions nor arguments: they come by channels.
+
+    :param shares: whether the batch has shared sections, listed in its manifest
+    """
+    settings = batch.settings
     keys = Keys(place.root, run.id)
     request: dict[str, Any] = {
         "TrainingJobName": job,
@@ -35,12 +40,12 @@ def create_training_job(call: Call, job: str, run: Run, place: Place, worker_sha
             "ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), worker_sha256],
         },
         "RoleArn": place.role,
-        "InputDataConfig": _channels(settings, keys, job, worker_sha256),
+        "InputDataConfig": _channels(settings, keys, job, worker_sha256, shares=shares),
         "OutputDataConfig": _output(settings, keys),
         "ResourceConfig": _resources(settings),
         "StoppingCondition": _limits(settings),
         "RetryStrategy": {"MaximumRetryAttempts": settings.max_retry_attempts},
-        "HyperParameters": _orders(call, run, keys),
+        "HyperParameters": _orders(batch, run, keys),
         "EnableNetworkIsolation": settings.enable_network_isolation,
         "EnableInterContainerTrafficEncryption": settings.encrypt_inter_container_traffic,
         "EnableManagedSpotTraining": settings.use_spot_instances,
@@ -61,19 +66,23 @@ def _worker_path() -> str:
     return f"/opt/ml/input/data/{protocol.WORKER_CHANNEL}/{protocol.WORKER_FILE}"
 
 
-def _channels(settings: Settings, keys: Keys, job: str, worker_sha256: str) -> list[dict[str, Any]]:
+def _channels(
+    settings: Settings, keys: Keys, job: str, worker_sha256: str, *, shares: bool
+) -> list[dict[str, Any]]:
     channels = {
         protocol.WORKER_CHANNEL: keys.worker_file(worker_sha256),
-        protocol.CALL_CHANNEL: keys.call(job),
+        protocol.BATCH_CHANNEL: keys.batch(job),
     }
     if settings.s3_kms_key:
         channels[protocol.KEY_CHANNEL] = keys.run_key
+    if shares:
+        channels[protocol.SHARED_CHANNEL] = keys.manifest(job)
     return [
         {
             "ChannelName": name,
             "DataSource": {
                 "S3DataSource": {
-                    "S3DataType": "S3Prefix",
+                    "S3DataType": "ManifestFile" if name == protocol.SHARED_CHANNEL else "S3Prefix",
                     "S3Uri": uri,
                     "S3DataDistributionType": "FullyReplicated",
                 }
@@ -113,16 +122,16 @@ def _limits(settings: Settings) -> dict[str, int]:
     return limits
 
 
-def _orders(call: Call, run: Run, keys: Keys) -> dict[str, str]:
+def _orders(batch: Batch, run: Run, keys: Keys) -> dict[str, str]:
     """What the worker is told. With a KMS key the signing key goes by a channel, encrypted."""
     orders = {
         protocol.RUN: run.id,
         protocol.EVENTS: keys.events,
-        protocol.FUNCTION: call.function[:_HYPERPARAMETER_LIMIT],
-        protocol.ISOLATED: "true" if call.settings.enable_network_isolation else "false",
+        protocol.FUNCTION: batch.function[:_HYPERPARAMETER_LIMIT],
+        protocol.ISOLATED: "true" if batch.settings.enable_network_isolation else "false",
     }
-    if call.settings.s3_kms_key:
-        orders[protocol.SSE_KMS_KEY] = call.settings.s3_kms_key
+    if batch.settings.s3_kms_key:
+        orders[protocol.SSE_KMS_KEY] = batch.settings.s3_kms_key
     else:
         orders[protocol.KEY] = run.key.hex()
     return orders

@@ -50,9 +50,18 @@ class Keys:
         """The run's signing key, encrypted with the user's KMS key; only where there is one."""
         return f"{self.root}/runs/{self.run}/key/key"
 
-    def call(self, job: str) -> str:
-        """What a job is to call, sealed."""
-        return f"{self.root}/runs/{self.run}/calls/{job}/call"
+    def batch(self, job: str) -> str:
+        """What a job is to do, sealed."""
+        return f"{self.root}/runs/{self.run}/batches/{job}/batch"
+
+    def manifest(self, job: str) -> str:
+        """Which shared sections a job needs."""
+        return f"{self.root}/runs/{self.run}/batches/{job}/manifest"
+
+    @property
+    def shared(self) -> str:
+        """The folder of large sections, each named by its digest."""
+        return f"{self.root}/runs/{self.run}/shared/"
 
     @property
     def events(self) -> str:

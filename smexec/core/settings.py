@@ -120,6 +120,26 @@ class Settings:
         rival=False,
     )
 
+    calls_per_job: int = _setting(
+        1,
+        "Most calls of submit() that may share a job; those of map() are packed by its chunksize.",
+        checks.whole(1, 10_000),
+        rival=False,
+    )
+    slots: int | None = _setting(
+        None, "Calls that run at a time in a job. Default: one for each vCPU.", checks.whole(1, 1024), rival=False
+    )
+    gpus_per_call: int = _setting(
+        0,
+        "GPUs that each call sees (CUDA_VISIBLE_DEVICES), and so how many calls run at a time; 0: each sees all.",
+        checks.whole(0, 64),
+        rival=False,
+    )
+    timeout_per_call: float | None = _setting(
+        None, "Seconds that a call may take; then its process is killed, its neighbours' are not.",
+        checks.seconds, rival=False,
+    )
+
     @property
     def is_local(self) -> bool:
         """Whether jobs run on the embedded local service."""

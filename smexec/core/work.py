@@ -6,28 +6,66 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from smexec.core.packing import Kind
 from smexec.core.settings import Settings
 from smexec.worker.protocol import Buffer
 
 
-@dataclass(frozen=True)
-class Call:
-    """One function with its arguments, pickled: what ``submit`` makes and one future stands for.
+@dataclass(frozen=True, eq=False)
+class Function:
+    """What is called: pickled once, for as many calls as there are.
 
-    :ivar function: its name, for people
-    :ivar sections: the pickle and its out-of-band buffers
-    :ivar sources: file name → text, of the files that the function's source lines are in
+    :ivar name: for people
+    :ivar sections: its pickle and its out-of-band buffers
+    :ivar sources: file name → text, of the files that its source lines are in
     """
 
-    function: str
+    name: str
     sections: Sequence[Buffer]
     sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A function with its arguments: what ``submit`` makes and one future stands for.
+
+    :ivar arguments: the pickle of ``(args, kwargs)`` and its out-of-band buffers
+    :ivar kind: which others it may share a job with
+    """
+
+    __slots__ = ("arguments", "function", "kind", "settings")
+
+    function: Function
+    arguments: Sequence[Buffer]
     settings: Settings
+    kind: Kind
 
     @property
     def prefix(self) -> str:
         """How the name of its job begins."""
-        return self.settings.job_name_prefix or f"smexec-{self.function}"
+        return self.settings.job_name_prefix or f"smexec-{self.function.name}"
+
+    @property
+    def size(self) -> int:
+        """Bytes that travel for it alone."""
+        return sum(memoryview(section).nbytes for section in self.arguments)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Calls that travel together: what one job runs. They are of one kind, and so have the same settings."""
+
+    calls: Sequence[Call]
+
+    @property
+    def settings(self) -> Settings:
+        """Of all its calls."""
+        return self.calls[0].settings
+
+    @property
+    def function(self) -> str:
+        """The name of the function that is called first, for people."""
+        return self.calls[0].function.name
 
 
 @dataclass(frozen=True)

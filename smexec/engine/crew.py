@@ -3,109 +3,146 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
 
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
+from smexec.core.packing import Packer
 from smexec.core.run import Run
 from smexec.core.work import Outcome
-from smexec.engine.flight import Flight
+from smexec.engine.flight import Flight, Passenger, Ticket
 from smexec.engine.inquest import Inquest
-from smexec.engine.landing import Landing, notify_cancelled
+from smexec.engine.landing import Landing, notify_cancelled, settle_all
 from smexec.engine.launch import Launcher
 from smexec.engine.place import Ground, Surveyor
-from smexec.engine.track import Tracker
-from smexec.errors import SmexecError
+from smexec.engine.track import Tracker, same
+from smexec.errors import JobStopped, SmexecError
 
 
 class Crew:
-    """Launches the flights of one run in turn, watches them, lands them.
+    """Packs what waits into jobs, launches them, watches them, lands their calls.
 
-    :param flights: all that have not landed, by name; the engine adds, the crew removes
+    :param aboard: all calls that have not landed, by their tickets; the engine adds, the crew removes
     """
 
     def __init__(
-        self, aws: Client, ground: Ground, run: Run, max_workers: int, flights: dict[str, Flight]
+        self, aws: Client, ground: Ground, run: Run, max_workers: int, aboard: dict[Ticket, Passenger]
     ) -> None:
+        self._run = run
         self._max_workers = max_workers
-        self._flights = flights
-        self._queue: deque[Flight] = deque()
-        self._in_flight = 0  # those that have left the queue and not landed
+        self._aboard = aboard
+        self._packer: Packer[Passenger] = Packer()
+        self._numbers = itertools.count(1)
+        self._in_flight = 0  # jobs that are being created or watched
         self._closing = False
-        self._landed = asyncio.Event()
+        self._look = asyncio.Event()
         self._landing = Landing()
         self._launcher = Launcher(aws, run, Surveyor(aws, ground), self._landing)
         self._tracker = Tracker(aws, run, Inquest(aws, run, self._landing), self._land)
 
     async def work(self, inbox: deque[Callable[[Crew], None]], posted: asyncio.Event) -> None:
-        """Do what is posted, until :meth:`finish` was and every flight has landed."""
-        self._landed = posted  # a landing is a reason to look around, like a new flight
+        """Do what is posted, until :meth:`finish` was and every call has landed."""
+        self._look = posted  # a landing is a reason to look around, like a new call
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             tasks.start_soon(self._tracker.watch, tasks)
-            while self._flights or not self._closing:
-                await posted.wait()
+            while self._aboard or not self._closing:
+                with anyio.move_on_after(self._patience()):
+                    await posted.wait()
                 posted.clear()
                 while inbox:
                     inbox.popleft()(self)
-                self._launch_next(tasks)
+                self._launch_what_is_ready()
             tasks.cancel_scope.cancel()
 
-    # -- what can be posted ------------------------------------------------------------------------
+    # -- what can be posted ----------------------------------------------------------------------------
 
-    def take(self, flight: Flight) -> None:
-        """A new flight."""
-        self._queue.append(flight)
+    def take(self, passenger: Passenger) -> None:
+        """A new call."""
+        call = passenger.call
+        assert call is not None
+        self._packer.add(passenger, call.kind, call.size, anyio.current_time())
 
-    def withdraw(self, name: str) -> None:
-        """The flight of this name is not wanted any more."""
-        flight = self._flights.get(name)
-        if flight is None:
+    def withdraw(self, ticket: Ticket) -> None:
+        """This call is not wanted any more; if no other of its job is, neither is the job."""
+        passenger = self._aboard.get(ticket)
+        if passenger is None:
             return
-        flight.stop_wanted = True
-        notify_cancelled(flight.future)
-        self._tracker.observe(flight, StopWanted())
+        notify_cancelled(passenger.future)
+        flight = ticket.flight
+        if flight is None:
+            del self._aboard[ticket]
+        elif not flight.is_wanted:
+            self._stop(flight)
+
+    def stop(self, ticket: Ticket) -> None:
+        """End this call: with its job, unless others in it are still wanted. Then only nobody waits any more."""
+        flight, passenger = ticket.flight, self._aboard.get(ticket)
+        if flight is None or passenger is None:
+            return
+        call = next(call for call, other in flight.passengers.items() if other is passenger)
+        if any(other.is_wanted for other in flight.passengers.values() if other is not passenger):
+            stopped = JobStopped("the call was stopped; its process goes on while other calls run in its job")
+            stopped.locate(job_name=flight.name)
+            self._tasks.start_soon(self._land, flight, [(call, Outcome(error=stopped))])
+        else:
+            self._stop(flight)
 
     def finish(self) -> None:
-        """There will be no more flights."""
+        """There will be no more calls."""
         self._closing = True
 
-    # -- from queue to landing ---------------------------------------------------------------------
+    # -- from queue to landing -------------------------------------------------------------------------
 
-    def _launch_next(self, tasks: TaskGroup) -> None:
-        withdrawn = [flight for flight in self._queue if flight.future.cancelled()]
-        if withdrawn:
-            self._queue = deque(flight for flight in self._queue if not flight.future.cancelled())
-        for flight in withdrawn:
-            del self._flights[flight.name]
-            notify_cancelled(flight.future)
-        while self._queue and self._in_flight < self._max_workers:
+    def _patience(self) -> float:
+        due = self._packer.next_due() if self._in_flight < self._max_workers else None
+        return float("inf") if due is None else max(0.0, due - anyio.current_time())
+
+    def _launch_what_is_ready(self) -> None:
+        while self._in_flight < self._max_workers:
+            batch = self._packer.take(
+                anyio.current_time(), flush=self._closing, wanted=lambda one: one.ticket in self._aboard
+            )
+            if not batch:
+                return
+            call = batch[0].call
+            assert call is not None
+            name = self._run.job_name(call.prefix, next(self._numbers))
             self._in_flight += 1
-            tasks.start_soon(self._launch, self._queue.popleft())
+            self._tasks.start_soon(self._launch, Flight.board(name, call.settings, batch))
 
     async def _launch(self, flight: Flight) -> None:
         try:
             await self._launcher.launch(flight)
         except SmexecError as error:
             error.locate(job_name=flight.name)
-            await self._land(flight, Outcome(error=error))
+            await self._land(flight, same(error, flight.passengers))
             return
-        if flight.job is None:
-            await self._land(flight, Outcome())  # cancelled before there was a job
+        if flight.job is None:  # nobody wanted it any more before there was a job
+            await self._land(flight, [(call, Outcome()) for call in flight.passengers])
             return
         self._tracker.follow(flight)
         if flight.stop_wanted:
             self._tracker.observe(flight, StopWanted())
 
-    async def _land(self, flight: Flight, outcome: Outcome) -> None:
-        if flight.landed:
-            return
-        flight.landed = True
-        self._tracker.leave(flight)
-        await self._landing.resolve(flight, outcome)
-        self._in_flight -= 1
-        del self._flights[flight.name]
-        self._landed.set()
+    def _stop(self, flight: Flight) -> None:
+        flight.stop_wanted = True
+        self._tracker.observe(flight, StopWanted())
+
+    async def _land(self, flight: Flight, ended: Sequence[tuple[int, Outcome]]) -> None:
+        """Resolve the futures of these calls; those that have landed before are left alone."""
+        landing = [(flight.passengers.pop(call), outcome) for call, outcome in ended if call in flight.passengers]
+        if not flight.passengers:
+            self._tracker.leave(flight)
+        await self._landing.in_thread(lambda: settle_all(landing))
+        for passenger, _ in landing:
+            self._aboard.pop(passenger.ticket, None)
+        if not flight.passengers and not flight.landed:
+            flight.landed = True
+            self._in_flight -= 1
+        self._look.set()

@@ -27,7 +27,7 @@ from smexec.core.settings import Settings
 from smexec.core.work import Call, Outcome
 from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
-from smexec.engine.flight import Flight
+from smexec.engine.flight import Passenger, Ticket
 from smexec.engine.place import ground
 from smexec.errors import EngineFailed
 
@@ -50,10 +50,9 @@ class Engine:
         self._lock = threading.RLock()
         self._closed = False
         self._failure: Exception | None = None
-        self._count = 0
         self._finished: concurrent.futures.Future[None] | None = None
         self._closer: threading.Thread | None = None
-        self._flights: dict[str, Flight] = {}  # all that have not landed
+        self._aboard: dict[Ticket, Passenger] = {}  # all calls that have not landed
         self._inbox: deque[Callable[[Crew], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._posted = asyncio.Event()
@@ -66,42 +65,40 @@ class Engine:
                 self._run, self._pid = Run(), os.getpid()
             return self._run
 
-    def name_next(self, call: Call) -> str:
-        """A job name that no other call has."""
-        with self._lock:
-            self._count += 1
-            return self.run.job_name(call.prefix, self._count)
-
-    def submit(self, name: str, call: Call, future: concurrent.futures.Future[Any]) -> None:
-        """Run the call; the future will have its outcome.
+    def submit(self, call: Call, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
+        """Run the call; the future will have its outcome, and the ticket tells where it is.
 
         :raises RuntimeError: after :meth:`close`, at the interpreter's end, in a forked child
         """
         self.check_process()
-        flight = Flight(name, future, call)
+        passenger = Passenger(call, future, ticket)
         with self._lock:
             if self._closed:
                 after = loop.ending() or ("a failure of smexec's own" if self._failure else "shutdown")
                 raise RuntimeError(f"cannot schedule new futures after {after}") from self._failure
             if self._finished is None:
                 self._start()
-            self._flights[name] = flight
-        self._post(lambda crew: crew.take(flight))
+            self._aboard[ticket] = passenger
+        self._post(lambda crew: crew.take(passenger))
 
-    def withdraw(self, name: str) -> None:
-        """The future of this name was cancelled, or is to be stopped: stop its job, if it has one."""
-        self._post(lambda crew: crew.withdraw(name))
+    def withdraw(self, ticket: Ticket) -> None:
+        """The future of this ticket was cancelled."""
+        self._post(lambda crew: crew.withdraw(ticket))
 
-    def status(self, name: str) -> str:
+    def stop(self, ticket: Ticket) -> None:
+        """End this call, though it runs."""
+        self._post(lambda crew: crew.stop(ticket))
+
+    def status(self, ticket: Ticket) -> str:
         """For people: queued, starting, running, stopping, done."""
-        flight = self._flights.get(name)
-        return flight.status if flight else "done"
+        passenger = self._aboard.get(ticket)
+        return passenger.status if passenger else "done"
 
     def counts(self) -> dict[str, int]:
         """How many calls are in which status; landed ones are not among them."""
         counts: dict[str, int] = {}
-        for flight in list(self._flights.values()):
-            counts[flight.status] = counts.get(flight.status, 0) + 1
+        for passenger in list(self._aboard.values()):
+            counts[passenger.status] = counts.get(passenger.status, 0) + 1
         return counts
 
     def close(self, *, wait: bool, cancel: bool = False) -> None:
@@ -119,8 +116,8 @@ class Engine:
                 self._closer = threading.Thread(target=self._release, name="smexec-closer", daemon=True)
                 self._closer.start()
         if cancel:
-            for flight in list(self._flights.values()):
-                flight.future.cancel()
+            for passenger in list(self._aboard.values()):
+                passenger.future.cancel()
         self._post(Crew.finish)
         if wait:
             self._closer.join()
@@ -147,6 +144,7 @@ class Engine:
     # -- its own thread ----------------------------------------------------------------------------
 
     def _start(self) -> None:
+        assert self.run  # begins here at the latest, in this process
         loop.at_exit(self, lambda: self.close(wait=True))
         self._finished = loop.portals.__enter__().start_task_soon(self._main)
 
@@ -169,7 +167,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         try:
             async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
-                crew = Crew(aws, base, self.run, self._max_workers, self._flights)
+                crew = Crew(aws, base, self.run, self._max_workers, self._aboard)
                 await crew.work(self._inbox, self._posted)
         except Exception as error:
             self._give_up(error)
@@ -179,10 +177,10 @@ class Engine:
         _log.error("the loop of run %s failed", self.run.id, exc_info=error)
         with self._lock:
             self._closed, self._failure = True, error
-            flights = list(self._flights.values())
-            self._flights.clear()
-        for flight in flights:
+            aboard = list(self._aboard.values())
+            self._aboard.clear()
+        for passenger in aboard:
             failed = EngineFailed(f"smexec's own loop failed: {type(error).__name__}: {error}")
-            failed.locate(job_name=flight.name)
+            failed.locate(job_name=passenger.ticket.job_name)
             failed.__cause__ = error
-            landing.settle(flight.future, Outcome(error=failed))
+            landing.settle(passenger.future, Outcome(error=failed))

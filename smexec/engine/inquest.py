@@ -1,6 +1,8 @@
-"""Finding out how a call ended: from its outcome if there is one, else from what the service says."""
+"""Finding out how calls ended: from what their job wrote if it did, else from what the service says."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 
@@ -15,6 +17,7 @@ from smexec.core.work import Outcome
 from smexec.engine import outcome as outcomes
 from smexec.engine.flight import Flight
 from smexec.engine.landing import Landing
+from smexec.engine.outcome import News
 from smexec.errors import CallEnded, JobError, JobStopped, SmexecError
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Event
@@ -24,80 +27,67 @@ _LOG_TRIES, _LOG_PAUSE = 3, 0.5  # CloudWatch shows a line a moment after it was
 
 
 class Inquest:
-    """Reads outcomes and explains deaths."""
+    """Reads news and explains deaths."""
 
     def __init__(self, aws: Client, run: Run, landing: Landing) -> None:
         self._aws = aws
         self._run = run
         self._landing = landing
 
-    async def read(self, flight: Flight, uri: str) -> Outcome | None:
-        """The outcome at this URI; None if all it says is that the job was told to stop."""
-        envelope = await s3.get(self._aws, uri)
-        return None if envelope is None else await self._open(flight, envelope)
+    async def read(self, flight: Flight, uri: str) -> list[News]:
+        """What the job wrote to this URI.
 
-    async def hold(self, flight: Flight) -> Outcome | None:
-        """The outcome of a job that the service says has ended; None if it turns out that it has not.
-
-        A job's last words may be younger than our last look, or have left with its output.
+        :raises smexec.errors.SignatureError: it was not this job
         """
-        outcome = await self._in_events(flight) or await self._in_output(flight)
-        if outcome:
-            return outcome
+        event = Event.parse(uri.rpartition("/")[2])
+        envelope = await s3.get(self._aws, uri)
+        if event is None or envelope is None:
+            return []
+        return await self._open(flight, event.number, envelope)
+
+    async def last_words(self, flight: Flight) -> AsyncIterator[list[News]]:
+        """All that a job wrote that has ended: it may be younger than our last look, or in its output."""
+        if flight.place is None or flight.job is None:
+            return
+        folder = Keys(flight.place.root, self._run.id).events
+        start = cadence.Tail(newest=int(flight.job.created_at * 1000)).start_after
+        async for names in s3.names(self._aws, folder, start):
+            for event in map(Event.parse, names):
+                if event is not None and event.job == flight.name:
+                    yield await self.read(flight, folder + event.name)
+        async for number, envelope in self._in_output(flight):
+            yield await self._open(flight, number, envelope)
+
+    async def why(self, flight: Flight) -> SmexecError | None:
+        """Why a job ended without a word; None if it turns out that it has not ended."""
         try:
             description = await training.describe(self._aws, flight.name)
         except NotFound:
             gone = JobError("the job was deleted before its call had an outcome")
             gone.locate(job_name=flight.name)
-            return Outcome(error=gone)
+            return gone
         if description["TrainingJobStatus"] not in ENDED_STATUSES:
             return None
-        return Outcome(error=await self._with_log(why(description), flight))
+        return await self.with_log(why(description), flight)
 
-    async def stopped(self, flight: Flight) -> Outcome:
-        """What the future of a job that we stopped ends with."""
+    async def stopped(self, flight: Flight) -> SmexecError:
+        """What the futures of a job that we stopped end with."""
         error = JobStopped("the job was stopped")
         error.locate(job_name=flight.name)
-        return Outcome(error=await self._with_log(error, flight))
+        return await self.with_log(error, flight)
 
-    async def _in_events(self, flight: Flight) -> Outcome | None:
-        if flight.place is None or flight.job is None:
-            return None
-        folder = Keys(flight.place.root, self._run.id).events
-        start = cadence.Tail(newest=int(flight.job.created_at * 1000)).start_after
-        async for names in s3.names(self._aws, folder, start):
-            for event in filter(None, map(Event.parse, names)):
-                if (event.job, event.kind) == (flight.name, protocol.OUTCOME_EVENT):
-                    outcome = await self.read(flight, folder + event.name)
-                    if outcome:
-                        return outcome
-        return None
-
-    async def _in_output(self, flight: Flight) -> Outcome | None:
-        if flight.place is None:
-            return None
-        keys = Keys(flight.place.root, self._run.id)
-        if flight.uncompressed:
-            name = f"{protocol.OUTPUT_FOLDER}/{protocol.OUTCOME_EVENT}"
-            envelope: Buffer | None = await s3.get(self._aws, keys.output_file(flight.name, name))
-        else:
-            archive = await s3.get(self._aws, keys.output_archive(flight.name))
-            if archive is None:
-                return None
-            envelope = await self._landing.in_thread(lambda: outcomes.from_archive(archive))
-        return None if envelope is None else await self._open(flight, envelope)
-
-    async def _open(self, flight: Flight, envelope: Buffer) -> Outcome | None:
-        header, outcome = await self._landing.in_thread(
-            lambda: outcomes.read(self._run.key, flight.name, envelope)
+    async def outcomes(self, flight: Flight, news: Sequence[News]) -> list[tuple[int, Outcome]]:
+        """What calls ended with; where one ended without a word of its own, the last lines of the log."""
+        ended = await self._landing.in_thread(
+            lambda: [(piece.call, outcomes.outcome_of(piece, flight.name)) for piece in news]
         )
-        if header["outcome"] == protocol.STOPPED:
-            return None
-        if isinstance(outcome.error, CallEnded):
-            await self._with_log(outcome.error, flight)
-        return outcome  # type: ignore[no-any-return]
+        for _, outcome in ended:
+            if isinstance(outcome.error, CallEnded):
+                await self.with_log(outcome.error, flight)
+        return ended
 
-    async def _with_log(self, error: SmexecError, flight: Flight) -> SmexecError:
+    async def with_log(self, error: SmexecError, flight: Flight) -> SmexecError:
+        """The error, with the last lines that the job wrote."""
         for attempt in range(_LOG_TRIES):
             await anyio.sleep(_LOG_PAUSE if attempt else 0)
             lines = await training.log_tail(self._aws, flight.name, LOG_LINES)
@@ -105,3 +95,25 @@ class Inquest:
                 error.locate(log_tail=lines)
                 break
         return error
+
+    async def _in_output(self, flight: Flight) -> AsyncIterator[tuple[int, Buffer]]:
+        assert flight.place is not None
+        keys = Keys(flight.place.root, self._run.id)
+        if not flight.settings.disable_output_compression:
+            archive = await s3.get(self._aws, keys.output_archive(flight.name))
+            if archive is not None:
+                found = await self._landing.in_thread(lambda: outcomes.from_archive(archive))
+                for number in sorted(found):
+                    yield number, found[number]
+            return
+        folder = keys.output_file(flight.name, protocol.OUTPUT_FOLDER + "/")
+        async for names in s3.names(self._aws, folder, ""):
+            for name in filter(str.isdecimal, names):
+                envelope = await s3.get(self._aws, folder + name)
+                if envelope is not None:
+                    yield int(name), envelope
+
+    async def _open(self, flight: Flight, number: int, envelope: Buffer) -> list[News]:
+        return await self._landing.in_thread(
+            lambda: outcomes.read(self._run.key, flight.name, number, envelope)
+        )

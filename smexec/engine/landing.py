@@ -7,42 +7,42 @@ future calls when it is resolved.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from smexec.core.work import Outcome
-from smexec.engine.flight import Flight
+from smexec.engine.flight import Passenger
 
+T = TypeVar("T")
 _THREADS = 8
+# Between the question whether a future runs and the statement that it does, nobody else may state it.
+_stating = threading.Lock()
 
 
 class Landing:
-    """Where flights end."""
+    """Threads for what may take long, or is the user's."""
 
     def __init__(self) -> None:
         self._limiter = CapacityLimiter(_THREADS)
 
-    async def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run what may take long, or be the user's, away from the loop."""
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run it away from the loop."""
         return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=False)
 
-    async def resolve(self, flight: Flight, outcome: Outcome) -> None:
-        """The future gets its value or exception, unless the user cancelled it meanwhile."""
-        await self.in_thread(lambda: settle(flight.future, outcome))
 
-
-def announce(flight: Flight) -> bool:
-    """The call has started: from here on its future cannot be cancelled. False if it was before."""
-    future = flight.future
-    return future.running() or future.done() or future.set_running_or_notify_cancel()
+def announce(future: concurrent.futures.Future[Any]) -> None:
+    """The call has started: from here on its future cannot be cancelled."""
+    with _stating:
+        if not (future.running() or future.done()):
+            future.set_running_or_notify_cancel()
 
 
 def settle(future: concurrent.futures.Future[Any], outcome: Outcome) -> None:
     """Resolve once; a cancelled future stays cancelled."""
-    if not future.running() and not future.done():
-        future.set_running_or_notify_cancel()
+    announce(future)
     value, error = outcome.take()
     if future.cancelled():
         notify_cancelled(future)
@@ -52,10 +52,17 @@ def settle(future: concurrent.futures.Future[Any], outcome: Outcome) -> None:
         future.set_result(value)
 
 
+def settle_all(landing: Iterable[tuple[Passenger, Outcome]]) -> None:
+    """Resolve many at once."""
+    for passenger, outcome in landing:
+        settle(passenger.future, outcome)
+
+
 def notify_cancelled(future: concurrent.futures.Future[Any]) -> None:
     """Tell ``wait`` and ``as_completed``, which the standard library leaves to whoever runs the future.
 
     It may be told only once: a second time is an error there.
     """
-    if future._state == "CANCELLED":  # noqa: SLF001  # no public name tells the two states apart
-        future.set_running_or_notify_cancel()
+    with _stating:
+        if future._state == "CANCELLED":  # noqa: SLF001  # no public name tells the two states apart
+            future.set_running_or_notify_cancel()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import sys
 import time
+import weakref
+from typing import Any
 
 import anyio
 
@@ -11,10 +16,11 @@ from smexec.aws import s3, training
 from smexec.aws.border import LimitReached
 from smexec.aws.client import Client
 from smexec.capture.layers import worker_layer
+from smexec.core.assembly import assemble
 from smexec.core.lifecycle import Job
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
-from smexec.core.work import Call, Place
+from smexec.core.work import Batch
 from smexec.engine.flight import Flight
 from smexec.engine.landing import Landing
 from smexec.engine.place import Surveyor
@@ -26,59 +32,80 @@ _QUOTA_SOONEST, _QUOTA_LATEST = 1.0, 30.0  # seconds between two tries while no 
 
 
 class Launcher:
-    """Takes flights from queued to created."""
+    """Takes flights from packed to created."""
 
     def __init__(self, aws: Client, run: Run, surveyor: Surveyor, landing: Landing) -> None:
         self._aws = aws
         self._run = run
         self._surveyor = surveyor
         self._landing = landing
-        self._shared: set[str] = set()  # URIs of what all jobs share and is there already
-        self._sharing = anyio.Lock()
+        self._digests = Digests()
+        self._shared: dict[str, anyio.Event] = {}  # URIs of what jobs share: set once it is there
 
     async def launch(self, flight: Flight) -> None:
-        """Create the flight's job, unless its future is cancelled before: then ``flight.job`` stays None.
+        """Create the flight's job, unless nobody wants it any more before: then ``flight.job`` stays None.
 
         :raises smexec.errors.SmexecError: it cannot be started
         """
-        call, flight.call = flight.call, None
-        if call is None:
-            return
-        flight.uncompressed = call.settings.disable_output_compression
-        place = flight.place = await self._surveyor.place(call.settings)
+        batch = flight.take_batch()
+        place = flight.place = await self._surveyor.place(batch.settings)
         layer = await self._landing.in_thread(lambda: worker_layer(protocol.WORKER_FILE))
-        keys = Keys(place.root, self._run.id)
-        await self._share(keys.worker_file(layer.sha256), [layer.content], call, new=True)
-        if call.settings.s3_kms_key:
-            await self._share(keys.run_key, [self._run.key.hex().encode()], call, new=False)
-        envelope = await self._landing.in_thread(lambda: self._seal(flight.name, call))
-        await s3.put(self._aws, keys.call(flight.name), envelope, call.settings.s3_kms_key)
-        await self._create(flight, call, place, layer.sha256)
+        keys, kms_key = Keys(place.root, self._run.id), batch.settings.s3_kms_key
+        await self._share(keys.worker_file(layer.sha256), layer.content, kms_key)
+        if kms_key:
+            await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
+        envelope, shared = await self._landing.in_thread(lambda: self._assemble(flight.name, batch))
+        await self._upload(keys, flight.name, envelope, shared, kms_key)
+        del envelope
+        await self._create(
+            flight, create_training_job(batch, flight.name, self._run, place, layer.sha256, shares=bool(shared))
+        )
 
-    async def _share(self, uri: str, parts: list[Buffer], call: Call, *, new: bool) -> None:
-        async with self._sharing:
-            if uri not in self._shared:
-                await s3.put(self._aws, uri, parts, call.settings.s3_kms_key, new=new)
-                self._shared.add(uri)
-
-    def _seal(self, job: str, call: Call) -> list[Buffer]:
+    def _assemble(self, job: str, batch: Batch) -> tuple[list[Buffer], dict[str, Buffer]]:
         header = {
             "python": protocol.python_version(sys.version_info),
-            "function": call.function,
-            "sources": dict(call.sources),
+            "slots": batch.settings.slots,
+            "gpus": batch.settings.gpus_per_call,
+            "timeout": batch.settings.timeout_per_call,
         }
-        body = protocol.encode_body(header, call.sections)
-        return protocol.seal(self._run.key, protocol.call_purpose(job), body)
+        assembly = assemble(batch, header, self._digests.of)
+        return protocol.seal(self._run.key, protocol.batch_purpose(job), assembly.body), assembly.shared
 
-    async def _create(self, flight: Flight, call: Call, place: Place, worker_sha256: str) -> None:
-        request = create_training_job(call, flight.name, self._run, place, worker_sha256)
+    async def _upload(
+        self, keys: Keys, job: str, envelope: list[Buffer], shared: dict[str, Buffer], kms_key: str | None
+    ) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(s3.put, self._aws, keys.batch(job), envelope, kms_key)
+            for digest, section in shared.items():
+                tasks.start_soon(self._share, keys.shared + digest, section, kms_key)
+            if shared:
+                manifest = json.dumps([{"prefix": keys.shared}, *shared]).encode()
+                tasks.start_soon(s3.put, self._aws, keys.manifest(job), [manifest], kms_key)
+
+    async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:
+        """Upload once, whoever else wants it uploaded at the same time."""
+        there = self._shared.get(uri)
+        if there is not None:
+            await there.wait()
+            if uri in self._shared:
+                return
+        there = self._shared[uri] = anyio.Event()
+        try:
+            await s3.put(self._aws, uri, [content], kms_key, new=True)
+        except BaseException:
+            del self._shared[uri]  # whoever waits tries himself
+            raise
+        finally:
+            there.set()
+
+    async def _create(self, flight: Flight, request: dict[str, Any]) -> None:
         delay = _QUOTA_SOONEST
-        while not flight.future.cancelled():
+        while flight.is_wanted:
             try:
                 await training.create(self._aws, request)
             except LimitReached as error:
                 if error.hopeless:
-                    raise _never(error, call) from error
+                    raise _never(error, flight.settings.instance_type) from error
                 await anyio.sleep(delay)
                 delay = min(_QUOTA_LATEST, delay * 1.5)
             else:
@@ -86,9 +113,28 @@ class Launcher:
                 return
 
 
-def _never(error: LimitReached, call: Call) -> QuotaExceeded:
+class Digests:
+    """SHA-256 of large sections, remembered while the objects live whose memory they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], int, str]] = {}
+
+    def of(self, section: Buffer) -> str:
+        """In hex."""
+        view = memoryview(section)
+        owner = view.obj
+        reference, size, digest = self._known.get(id(owner), (None, 0, ""))
+        if reference is not None and reference() is owner and size == view.nbytes:
+            return digest
+        digest = hashlib.sha256(view).hexdigest()
+        with contextlib.suppress(TypeError):  # not everything can be referred to weakly
+            self._known[id(owner)] = (weakref.ref(owner), view.nbytes, digest)
+        return digest
+
+
+def _never(error: LimitReached, instance_type: str) -> QuotaExceeded:
     exceeded = QuotaExceeded(
-        f"the account's quota for {call.settings.instance_type} is too small for even one job, so waiting "
+        f"the account's quota for {instance_type} is too small for even one job, so waiting "
         f"cannot help. Ask for more in Service Quotas, or use another instance_type. {error}"
     )
     exceeded.operation, exceeded.code = error.operation, error.code

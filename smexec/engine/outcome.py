@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from smexec import errors
 from smexec.capture import pickling
@@ -14,32 +15,59 @@ from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Header
 
 
-def read(key: bytes, job: str, envelope: Buffer) -> tuple[Header, Outcome]:
-    """The worker's header, and the outcome that it and the sections make.
+class News(NamedTuple):
+    """What a job wrote of one of its calls: that it has started (no ``header``), or how it ended."""
+
+    call: int
+    header: Header | None
+    sections: Sequence[memoryview]
+
+
+#: The call that a word about the whole batch is said of: it is every call's outcome.
+ALL_CALLS = -1
+
+
+def read(key: bytes, job: str, number: int, envelope: Buffer) -> list[News]:
+    """What an envelope tells, once its signature holds. Unpickles nothing.
+
+    :raises errors.SignatureError: it was not written by this run's worker
+    """
+    try:
+        header, sections = protocol.unseal(key, protocol.events_purpose(job, number), envelope)
+        parts = iter(sections)
+        return [
+            News(event["call"], event["outcome"], list(itertools.islice(parts, event["sections"])))
+            for event in header["events"]
+        ]
+    except (protocol.BadSignature, ValueError, KeyError) as error:
+        raise _forged(job, error) from error
+
+
+def outcome_of(news: News, job: str) -> Outcome:
+    """What a call ended with.
 
     Unpickles, which may take long and runs the user's code: for a thread, not for the loop.
     """
-    try:
-        header, sections = protocol.unseal(key, protocol.outcome_purpose(job), envelope)
-    except (protocol.BadSignature, ValueError, KeyError) as error:
-        return {"outcome": protocol.BAD_SIGNATURE}, Outcome(error=_forged(job, error))
-    outcome = _outcome(header, sections, job)
-    if isinstance(outcome.error, errors.SmexecError) and header["outcome"] != protocol.RAISED:
-        outcome.error.locate(job_name=job, failure_reason=header.get("message"))
-    return header, outcome
+    assert news.header is not None
+    outcome = _outcome(news.header, news.sections, job)
+    if isinstance(outcome.error, errors.SmexecError) and news.header["outcome"] != protocol.RAISED:
+        outcome.error.locate(job_name=job, failure_reason=news.header.get("message"))
+    return outcome
 
 
-def from_archive(archive: Buffer) -> bytes | None:
-    """The envelope in an output.tar.gz, if the worker left one there.
+def from_archive(archive: Buffer) -> dict[int, bytes]:
+    """The envelopes in an output.tar.gz, by number, if the worker left any there.
 
     :raises tarfile.TarError: it is no such archive
     """
+    found: dict[int, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
         for member in tar:
-            if member.name.removeprefix("./") == f"{protocol.OUTPUT_FOLDER}/{protocol.OUTCOME_EVENT}":
-                file = tar.extractfile(member)
-                return file.read() if file else None
-    return None
+            folder, _, name = member.name.removeprefix("./").partition("/")
+            file = tar.extractfile(member) if folder == protocol.OUTPUT_FOLDER and name.isdecimal() else None
+            if file:
+                found[int(name)] = file.read()
+    return found
 
 
 def _outcome(header: Header, sections: Sequence[memoryview], job: str) -> Outcome:
@@ -94,6 +122,7 @@ _STATED: dict[str, Callable[[Header, str], errors.SmexecError]] = {
         f"use an image with Python {header['client']} (image_uri=...), or run the client under "
         f"Python {header['container']}"
     ),
+    protocol.TIMED_OUT: lambda header, _: errors.CallTimedOut(header["message"]),
     protocol.STOPPED: lambda header, _: errors.JobStopped(header["message"]),
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+import copy
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,9 +18,9 @@ from smexec.core.lifecycle import (
     Action,
     CallStarted,
     Do,
+    NewsWritten,
     Observation,
-    OutcomeWritten,
-    ReadOutcome,
+    ReadNews,
     StatusSeen,
     StopReported,
     advance,
@@ -29,25 +30,23 @@ from smexec.core.work import Outcome
 from smexec.engine.flight import Flight
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import announce
+from smexec.engine.outcome import ALL_CALLS, News
 from smexec.errors import ServiceError, SmexecError
 from smexec.worker import protocol
-from smexec.worker.protocol import Event
 
-TOLERANCE = (
-    60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
-)
+TOLERANCE = 60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
 UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
 RETRY = 2.0  # seconds between two looks while it does
 
 _log = logging.getLogger("smexec")
 
-Land = Callable[[Flight, Outcome], Awaitable[None]]
+Land = Callable[[Flight, Sequence[tuple[int, Outcome]]], Awaitable[None]]
 
 
 class Tracker:
     """Watches the flights that have a job.
 
-    :param land: called once for each flight, with its outcome
+    :param land: called with calls that have ended, by number, and their outcomes
     """
 
     def __init__(self, aws: Client, run: Run, inquest: Inquest, land: Land) -> None:
@@ -68,7 +67,7 @@ class Tracker:
         self._hurry()
 
     def leave(self, flight: Flight) -> None:
-        """It has landed: nothing more is asked about it."""
+        """All its calls have landed: nothing more is asked about it."""
         self._followed.pop(flight.name, None)
 
     def observe(self, flight: Flight, seen: Observation) -> None:
@@ -99,10 +98,10 @@ class Tracker:
                 self._refused_since = None
             except ServiceError as error:
                 await self._refused(error)
-            with anyio.move_on_after(cadence.events_delay(self._quiet)):
-                await self._news.wait()
+            calls = sum(len(flight.passengers) for flight in self._followed.values())
+            await anyio.sleep(cadence.events_delay(self._quiet, calls))
 
-    # -- looking -----------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------------
 
     async def _look_at_events(self) -> None:
         for root in {flight.place.root for flight in self._followed.values() if flight.place}:
@@ -110,17 +109,10 @@ class Tracker:
             folder = Keys(root, self._run.id).events
             async for names in s3.names(self._aws, folder, tail.start_after):
                 for event in tail.take(names):
-                    self._hear(folder, event)
-
-    def _hear(self, folder: str, event: Event) -> None:
-        self._hurry()
-        flight = self._followed.get(event.job)
-        if flight is None:
-            return
-        if event.kind == protocol.STARTED_EVENT:
-            self.observe(flight, CallStarted())
-        elif event.kind == protocol.OUTCOME_EVENT:
-            self.observe(flight, OutcomeWritten(folder + event.name))
+                    self._hurry()
+                    flight = self._followed.get(event.job)
+                    if flight is not None:
+                        self.observe(flight, NewsWritten(folder + event.name))
 
     def _status_is_due(self) -> bool:
         dying = any(flight.job.is_dying for flight in self._followed.values() if flight.job)
@@ -165,48 +157,82 @@ class Tracker:
         _log.warning("cannot see the jobs of run %s: %s", self._run.id, error)
         if now - self._refused_since >= TOLERANCE:
             for flight in list(self._followed.values()):
-                await self._land(flight, Outcome(error=_blind(error, flight)))
+                await self._land_all(flight, _blind(error, flight))
         await anyio.sleep(RETRY)
 
-    # -- doing -------------------------------------------------------------------------------------
+    # -- doing -----------------------------------------------------------------------------------------
 
     async def _perform(self, flight: Flight, action: Action) -> None:
         try:
             await self._carry_out(flight, action)
         except SmexecError as error:
-            await self._land(flight, Outcome(error=error))
+            await self._land_all(flight, error)
         finally:
             flight.doing.discard(action)
 
     async def _carry_out(self, flight: Flight, action: Action) -> None:
         match action:
             case Do.MARK_RUNNING:
-                announce(flight)
+                for passenger in flight.passengers.values():
+                    announce(passenger.future)
             case Do.STOP:
                 await self._stop(flight)
-            case ReadOutcome(uri):
-                await self._read(flight, uri)
+            case ReadNews(uri):
+                await self._hear(flight, await self._inquest.read(flight, uri))
             case Do.INVESTIGATE:
-                outcome = await self._inquest.hold(flight)
-                if outcome:
-                    await self._land(flight, outcome)
+                await self._investigate(flight)
             case Do.CONCLUDE_STOPPED:
-                await self._land(flight, await self._inquest.stopped(flight))
+                await self._land_all(flight, await self._inquest.stopped(flight))
+
+    async def _hear(self, flight: Flight, news: Iterable[News]) -> None:
+        ended: list[News] = []
+        for piece in news:
+            if piece.header is None:
+                self._hear_start(flight, piece.call)
+            elif piece.header["outcome"] == protocol.STOPPED:
+                self.observe(flight, StopReported())
+            elif piece.call == ALL_CALLS:
+                ended += [piece._replace(call=call) for call in flight.passengers]
+            elif piece.call in flight.passengers:
+                ended.append(piece)
+        if ended:
+            await self._land(flight, await self._inquest.outcomes(flight, ended))
+
+    def _hear_start(self, flight: Flight, call: int) -> None:
+        self.observe(flight, CallStarted())
+        passenger = flight.passengers.get(call)
+        if passenger is not None:
+            announce(passenger.future)
+
+    async def _investigate(self, flight: Flight) -> None:
+        async for news in self._inquest.last_words(flight):
+            await self._hear(flight, news)
+        if flight.passengers:
+            error = await self._inquest.why(flight)
+            if error is not None:
+                await self._land_all(flight, error)
 
     async def _stop(self, flight: Flight) -> None:
         try:
             await training.stop(self._aws, flight.name)
         except ServiceError as error:
             _log.warning("job %s could not be stopped and may still run: %s", flight.name, error)
-        if flight.future.cancelled():  # nobody waits for how it ends
-            await self._land(flight, Outcome())
+        for call, passenger in list(flight.passengers.items()):
+            if passenger.future.cancelled():  # nobody waits for how it ends
+                await self._land(flight, [(call, Outcome())])
 
-    async def _read(self, flight: Flight, uri: str) -> None:
-        outcome = await self._inquest.read(flight, uri)
-        if outcome:
-            await self._land(flight, outcome)
-        else:
-            self.observe(flight, StopReported())
+    async def _land_all(self, flight: Flight, error: SmexecError) -> None:
+        await self._land(flight, same(error, flight.passengers))
+
+
+def same(error: SmexecError, calls: Iterable[int]) -> list[tuple[int, Outcome]]:
+    """One error as the outcome of several calls: each has its own, since raising it adds a traceback to it."""
+    copies: list[tuple[int, Outcome]] = []
+    for call in calls:
+        copied = copy.copy(error)
+        copied.__cause__ = error.__cause__
+        copies.append((call, Outcome(error=copied)))
+    return copies
 
 
 def _blind(error: ServiceError, flight: Flight) -> ServiceError:

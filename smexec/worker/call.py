@@ -1,4 +1,4 @@
-"""One call, from its sections to the body of its outcome. Runs in a process of its own (see ``slot``)."""
+"""One call, from its sections to its outcome. Runs in a slot's process."""
 
 from __future__ import annotations
 
@@ -9,33 +9,59 @@ import sys
 import time
 import traceback
 import types
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from . import protocol
+from .batch import Batch
 from .protocol import Buffer, Header
 
 TEXT_LIMIT = 100_000  # characters of a traceback or message; a RecursionError's could have no end
 
-Body = List[Buffer]
+
+class Outcome(NamedTuple):
+    """How a call ended: what is said of it, and the pickle of its value or exception."""
+
+    header: Header
+    sections: Sequence[Buffer] = ()
 
 
-def run(header: Header, sections: Sequence[memoryview]) -> Body:
-    """Run the call and say how it ended. Never raises: whatever happens is the outcome."""
+def run(batch: Batch, number: int) -> Outcome:
+    """Run a call of the batch and say how it ended. Never raises: whatever happens is the outcome."""
     began = time.time()
-    _become_main()
-    _show_sources(header.get("sources", {}))
+    packed = batch.calls[number]
     try:
-        function, args, kwargs = pickle.loads(sections[0], buffers=sections[1:])
+        function = load_function(batch, packed.function)
+        args, kwargs = _load(batch.buffers(packed.sections))
     except BaseException as error:
-        return _body(began, _unreadable(error))
+        return _stated(began, _unreadable(error))
     try:
         value = function(*args, **kwargs)
     except BaseException as error:
         return _ended_by(error, began)
     try:
-        return _body(began, {"outcome": protocol.VALUE}, dump(value))
+        return _stated(began, {"outcome": protocol.VALUE}, dump(value))
     except BaseException as error:
-        return _body(began, {"outcome": protocol.VALUE_UNPICKLABLE, **describe(error)})
+        return _stated(began, {"outcome": protocol.VALUE_UNPICKLABLE, **describe(error)})
+
+
+def load_function(batch: Batch, number: int) -> Any:
+    """The function, anew for each call: what a call changes about it is not the next one's.
+
+    Its large sections are views of memory that all slots share, and read-only; the others are copied.
+    """
+    pickled, *buffers = batch.buffers(batch.functions[number])
+    return _load([pickled, *(_own(buffer) for buffer in buffers)])
+
+
+def prepare(sources: Dict[str, str]) -> None:
+    """Make this process the user's: a ``__main__`` of its own, no arguments, source lines for tracebacks.
+
+    Our ``__main__`` names a file inside the zipapp, which multiprocessing's spawn would try to run again.
+    """
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = [""]
+    for name, text in sources.items():  # of files that exist only where the call came from
+        linecache.cache.setdefault(name, (len(text), None, text.splitlines(True), name))
 
 
 def dump(value: Any) -> List[Buffer]:
@@ -60,8 +86,16 @@ def describe(error: BaseException, skip: int = 1) -> Header:
     }
 
 
-def _body(began: float, header: Header, sections: Sequence[Buffer] = ()) -> Body:
-    return protocol.encode_body(dict(header, began=began, ended=time.time()), sections)
+def _load(sections: Sequence[Buffer]) -> Any:
+    return pickle.loads(sections[0], buffers=sections[1:])
+
+
+def _own(buffer: Buffer) -> Buffer:
+    return buffer if memoryview(buffer).readonly else bytearray(buffer)
+
+
+def _stated(began: float, header: Header, sections: Sequence[Buffer] = ()) -> Outcome:
+    return Outcome(dict(header, began=began, ended=time.time()), sections)
 
 
 def _unreadable(error: BaseException) -> Header:
@@ -70,21 +104,21 @@ def _unreadable(error: BaseException) -> Header:
     return {"outcome": protocol.UNREADABLE, **describe(error)}
 
 
-def _ended_by(error: BaseException, began: float) -> Body:
+def _ended_by(error: BaseException, began: float) -> Outcome:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, (int, type(None))) else _text_of(error.code)
-        return _body(began, {"outcome": protocol.EXITED, "code": code, **describe(error)})
+        return _stated(began, {"outcome": protocol.EXITED, "code": code, **describe(error)})
     if not isinstance(error, Exception):
-        return _body(began, {"outcome": protocol.INTERRUPTED, **describe(error)})
+        return _stated(began, {"outcome": protocol.INTERRUPTED, **describe(error)})
     header = describe(error)
     try:
         sections = dump(error)
         # Many an exception pickles and then fails to unpickle, for its __init__ wants other arguments.
-        pickle.loads(sections[0], buffers=sections[1:])
+        _load(sections)
     except BaseException as unpicklable:
         why = "{}: {}".format(type(unpicklable).__name__, _text_of(unpicklable))
-        return _body(began, {"outcome": protocol.RAISED_UNPICKLABLE, "why": why, **header})
-    return _body(began, {"outcome": protocol.RAISED, **header}, sections)
+        return _stated(began, {"outcome": protocol.RAISED_UNPICKLABLE, "why": why, **header})
+    return _stated(began, {"outcome": protocol.RAISED, **header}, sections)
 
 
 def _text_of(value: object) -> str:
@@ -99,19 +133,3 @@ def _trace_of(error: BaseException, trace: Optional[types.TracebackType]) -> str
         return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as another:  # the user's exception has a say in it: __cause__, __notes__, ...
         return "<its traceback could not be formatted: {}>\n".format(type(another).__name__)
-
-
-def _become_main() -> None:
-    """Give the user's code a ``__main__`` of its own, and no arguments.
-
-    Ours names a file inside the zipapp, which multiprocessing's spawn would try, and fail, to run again.
-    """
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    sys.argv = [""]
-
-
-def _show_sources(sources: Dict[str, str]) -> None:
-    """Let tracebacks show the source lines of files that exist only where the call came from."""
-    for name, text in sources.items():
-        linecache.cache.setdefault(name, (len(text), None, text.splitlines(True), name))
-

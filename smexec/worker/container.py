@@ -22,7 +22,8 @@ class OptMl:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.hyperparameters = root / "input" / "config" / "hyperparameters.json"
-        self.call = root / "input" / "data" / protocol.CALL_CHANNEL / protocol.CALL_FILE
+        self.batch = root / "input" / "data" / protocol.BATCH_CHANNEL / protocol.BATCH_FILE
+        self.shared = root / "input" / "data" / protocol.SHARED_CHANNEL
         self.key = root / "input" / "data" / protocol.KEY_CHANNEL / protocol.KEY_FILE
         self.failure = root / "output" / "failure"
         self.output = root / "output" / "data" / protocol.OUTPUT_FOLDER

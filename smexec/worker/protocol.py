@@ -5,7 +5,7 @@ An **envelope** is what travels: a header in JSON, some sections of bytes, and a
     magic 12 | HMAC-SHA256 32 | header length 4 | header | section | section | ...
     '------------------------'  '------------------- body ------------------------'
 
-The signature covers the envelope's *purpose* too (``call smexec-f-x7k2-0001``), so that a signed envelope
+The signature covers the envelope's *purpose* too (``batch smexec-f-x7k2-0001``), so that a signed envelope
 cannot be put in another's place. Nothing in an envelope is looked at before the signature holds.
 
 The sections of a pickle are the pickle itself and its out-of-band buffers (protocol 5), uncopied. Header and
@@ -33,10 +33,11 @@ assert (len(MAGIC) + MAC_SIZE + _LENGTH.size) % ALIGNMENT == 0
 # -- names in the job's request ---------------------------------------------------------------------------
 
 WORKER_CHANNEL = "smexec_worker"
-CALL_CHANNEL = "smexec_call"
+BATCH_CHANNEL = "smexec_batch"
+SHARED_CHANNEL = "smexec_shared"
 KEY_CHANNEL = "smexec_key"
 WORKER_FILE = "worker.pyz"
-CALL_FILE = "call"
+BATCH_FILE = "batch"
 KEY_FILE = "key"
 
 # Hyperparameters rather than environment variables: what the user's code starts does not inherit them.
@@ -76,51 +77,52 @@ KILLED = "killed"
 OUT_OF_MEMORY = "out-of-memory"
 PYTHON_MISMATCH = "python-mismatch"
 BAD_SIGNATURE = "bad-signature"
+TIMED_OUT = "timed-out"  # the call ran into timeout_per_call
 STOPPED = "stopped"
 
 # -- events -----------------------------------------------------------------------------------------------
 
-STARTED_EVENT = "started"
-OUTCOME_EVENT = "outcome"
 TIME_DIGITS = 13  # milliseconds since the epoch, until the year 2286
 
 
 class Event(NamedTuple):
-    """Something a job says, as the name of an S3 object: the listing alone tells most of it.
+    """The name of an S3 object with news of a job: what its calls started with, and ended with.
 
     Names begin with the time, so that a listing which goes on where the last one ended finds what is new.
     """
 
     milliseconds: int
     job: str
-    kind: str
+    number: int
 
     @property
     def name(self) -> str:
         """The object's name, below the folder of the run's events."""
-        return "{:0{}d}_{}_{}".format(self.milliseconds, TIME_DIGITS, self.job, self.kind)
+        return "{:0{}d}_{}_{}".format(self.milliseconds, TIME_DIGITS, self.job, self.number)
 
     @classmethod
     def parse(cls, name: str) -> Optional[Event]:
         """The inverse of :attr:`name`; None if it is no event's: others may put objects there too."""
         parts = name.split("_")
-        if len(parts) != len(cls._fields) or len(parts[0]) != TIME_DIGITS or not parts[0].isdecimal():
+        if len(parts) != len(cls._fields) or len(parts[0]) != TIME_DIGITS:
             return None
-        return cls(int(parts[0]), parts[1], parts[2])
+        if not (parts[0].isdecimal() and parts[2].isdecimal()):
+            return None
+        return cls(int(parts[0]), parts[1], int(parts[2]))
 
 
 class BadSignature(Exception):
     """The bytes are not what the holder of the key wrote for this purpose."""
 
 
-def call_purpose(job: str) -> str:
+def batch_purpose(job: str) -> str:
     """Of the envelope that the client writes for a job."""
-    return "call " + job
+    return "batch " + job
 
 
-def outcome_purpose(job: str) -> str:
-    """Of the envelope that the job writes."""
-    return "outcome " + job
+def events_purpose(job: str, number: int) -> str:
+    """Of the envelopes that the job writes, one after the other."""
+    return "events {} {}".format(job, number)
 
 
 def python_version(info: Sequence[Any]) -> str:

@@ -1,8 +1,7 @@
-"""A slot: one process that runs one call, so that whatever the call does to it costs nobody else anything.
+"""A slot: a process that runs one call at a time, so that whatever a call does to it costs nobody else.
 
-The worker forks while it has one thread and no connection open. The child writes its outcome's body to a
-file and says so on a pipe, then ends as any Python program does (atexit handlers, threads). The worker
-need not wait for that: the outcome is on its way as soon as the pipe speaks.
+Slots are forks of the nursery, which has loaded the functions, so that their modules and large arguments are in
+memory once. A slot takes a call's number from its link and gives back a frame: the outcome.
 """
 
 from __future__ import annotations
@@ -10,159 +9,110 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import json
 import os
-import select
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
-import time
 import traceback
-from types import TracebackType
-from typing import BinaryIO, Callable, Iterator, List, NoReturn, Optional, Type
+from pathlib import Path
+from typing import Callable, List, NamedTuple, NoReturn, Optional
 
+from .call import Outcome
 from .container import offer_to_oom_killer
-from .protocol import Buffer
+from .protocol import Buffer, Header
 
-Work = Callable[[], List[Buffer]]
+_NUMBER = struct.Struct(">I")
+_FRAME = struct.Struct(">IIQ")  # call, length of the header, length of what follows it here
+_SPILL = 1 << 20  # bytes of sections from which they go by a file, and not through the link
 
-_DONE = b"!"
-
-
-class Signals:
-    """SIGTERM and SIGCHLD as something that ``select`` can wait for."""
-
-    def __init__(self) -> None:
-        self.terminated = False
-
-    def __enter__(self) -> Signals:  # noqa: PYI034  # typing.Self is younger than the oldest Python here
-        self.reader, self._writer = os.pipe()
-        os.set_blocking(self.reader, False)
-        os.set_blocking(self._writer, False)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_terminate)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Back to what a new process has; in a forked child too."""
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.close(self.reader)
-        os.close(self._writer)
-
-    def drain(self) -> None:
-        """Empty the pipe, so that the next ``select`` waits for the next signal."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.reader, 512):
-                pass
-
-    def _on_terminate(self, *_: object) -> None:
-        self.terminated = True
+Run = Callable[[int], Outcome]
 
 
-class Slot:
-    """A started call. ``wait`` until it has reported, or ended, or the job is told to stop.
+class Frame(NamedTuple):
+    """An outcome as a slot gave it back.
 
-    :ivar reported: its outcome's body is in the report
-    :ivar status: as ``os.waitpid`` gives it, once the process has ended
+    :ivar sections: their bytes, one after the other; or None where ``file`` has them
     """
 
-    def __init__(self, pid: int, pipe: int, signals: Signals) -> None:
+    call: int
+    header: Header
+    sections: Optional[bytes]
+    file: Optional[str]
+
+
+class Link:
+    """The worker's end of a slot: which call it has, and what has come back of it so far."""
+
+    def __init__(self, number: int, pid: int, connection: socket.socket) -> None:
+        self.number = number
         self.pid = pid
-        self.reported = False
-        self.status: Optional[int] = None
-        self._pipes = [pipe]
-        self._signals = signals
+        self.connection = connection
+        self.call: Optional[int] = None
+        self.deadline: Optional[float] = None
+        self._received = bytearray()
 
-    @classmethod
-    def start(cls, work: Work, report: BinaryIO, signals: Signals) -> Slot:
-        """Run ``work`` in a process of its own, which writes what it returns to ``report``."""
-        reader, writer = os.pipe()
-        with _held(signal.SIGTERM):  # until the child has forgotten our handlers: it would be lost there
-            pid = os.fork()
-            if pid == 0:
-                os.close(reader)
-                signals.forget()
-        if pid == 0:
-            _run_child(work, report, writer)
-        os.close(writer)
-        with contextlib.suppress(OSError):  # the child does the same: whoever comes first
-            os.setpgid(pid, pid)
-        return cls(pid, reader, signals)
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self.connection.fileno()
 
-    def wait(self) -> None:
-        """Return once ``reported``, or ``status`` is known, or SIGTERM came."""
-        while not (self._look() or self._signals.terminated):
-            select.select([self._signals.reader, *self._pipes], [], [])
-            self._signals.drain()
+    def give(self, call: int, deadline: Optional[float]) -> None:
+        """Have the slot run a call."""
+        self.call, self.deadline = call, deadline
+        with contextlib.suppress(OSError):  # it died meanwhile: its status will say so
+            self.connection.sendall(_NUMBER.pack(call))
 
-    def wait_for_end(self, seconds: float) -> None:
-        """Let the process end by itself, for so long."""
-        deadline = time.monotonic() + seconds
-        while not self._reap() and time.monotonic() < deadline:
-            select.select([self._signals.reader], [], [], max(0.0, deadline - time.monotonic()))
-            self._signals.drain()
+    def receive(self) -> Optional[Frame]:
+        """What has come, if that makes a whole frame."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while True:
+                chunk = self.connection.recv(1 << 18, socket.MSG_DONTWAIT)
+                if not chunk:
+                    break
+                self._received += chunk
+        return self._frame()
 
-    def end(self) -> None:
-        """Kill what is left of the call: its process, and what that has started in its group."""
-        self.send(signal.SIGKILL)
-        if self.status is None:
-            self.status = os.waitpid(self.pid, 0)[1]
+    def _frame(self) -> Optional[Frame]:
+        if len(self._received) < _FRAME.size:
+            return None
+        call, header_size, size = _FRAME.unpack_from(self._received)
+        start = _FRAME.size + header_size
+        if len(self._received) < start + size:
+            return None
+        header = json.loads(bytes(self._received[_FRAME.size : start]))
+        sections = bytes(self._received[start : start + size])
+        del self._received[: start + size]
+        self.call = self.deadline = None
+        file = header.pop("file", None)
+        return Frame(call, header, None if file else sections, file)
+
+    def dismiss(self) -> None:
+        """No more calls: the slot ends as a Python program does."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
 
     def send(self, number: int) -> None:
-        """Signal the call's process and all that it has started in its group."""
+        """Signal the slot's process and all that it has started in its group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def _look(self) -> bool:
-        """Whether there is something to tell. The report is looked for last: a child may report and end."""
-        ended = self._reap()
-        for pipe in select.select(self._pipes, [], [], 0)[0]:
-            self.reported = os.read(pipe, 1) == _DONE
-            os.close(pipe)  # it has said all: the word, or, closed by the call itself, nothing
-            self._pipes.remove(pipe)
-        return ended or self.reported
 
-    def _reap(self) -> bool:
-        """Whether the call's process has ended. What else has ended is reaped too, as PID 1 has to."""
-        pid = -1
-        while pid and self.status is None:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == self.pid:
-                self.status = status
-        return self.status is not None
-
-
-@contextlib.contextmanager
-def _held(number: int) -> Iterator[None]:
-    """Let a signal wait until the block has ended."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def serve(run: Run, connection: socket.socket, folder: Path) -> NoReturn:
+    """The whole life of a slot's process. It must not return: the frames above are the nursery's."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _run_child(work: Work, report: BinaryIO, writer: int) -> NoReturn:
-    """The whole life of the call's process. It must not return: the frames above are the worker's."""
-    try:
-        _prepare_child()
-        body = work()
-        _flush()  # what the call printed is to be found by whoever is told of its end
-        report.writelines(body)
-        report.flush()
-        os.write(writer, _DONE)
-        os.close(writer)
+        _prepare()
+        while True:
+            order = connection.recv(_NUMBER.size, socket.MSG_WAITALL)
+            if len(order) < _NUMBER.size:
+                break
+            (call,) = _NUMBER.unpack(order)
+            outcome = run(call)
+            _flush()  # what the call printed is to be found by whoever is told of its end
+            _give_back(connection, call, outcome, folder)
+            del outcome
         _end_as_python_does()
     except BaseException:  # a full disk, an atexit handler: there is nobody left to raise it to
         traceback.print_exc()
@@ -170,7 +120,21 @@ def _run_child(work: Work, report: BinaryIO, writer: int) -> NoReturn:
     os._exit(0)
 
 
-def _prepare_child() -> None:
+def _give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
+    views = [memoryview(section).cast("B") for section in outcome.sections]
+    header = dict(outcome.header, sizes=[view.nbytes for view in views])
+    inline: List[Buffer] = list(views)
+    if sum(header["sizes"]) >= _SPILL:
+        path = folder / "outcome-{}".format(call)
+        with path.open("wb") as file:
+            file.writelines(views)
+        header["file"], inline = str(path), []
+    text = json.dumps(header).encode()
+    size = sum(memoryview(part).nbytes for part in inline)
+    connection.sendall(b"".join([_FRAME.pack(call, len(text), size), text, *inline]))
+
+
+def _prepare() -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     null = os.open(os.devnull, os.O_RDONLY)
