@@ -106,7 +106,7 @@ def _print_exports(environment: Mapping[str, str]) -> None:
     sys.stdout.flush()  # to a pipe, it would wait for more
 
 
-# -- options: those of ServiceConfig, which states them once --------------------------------------------------
+# -- options: those of ServiceConfig, which states them once ---------------------------------------------
 
 
 def _config(options: Mapping[str, Any]) -> ServiceConfig:
@@ -146,7 +146,10 @@ def _parameters() -> Iterator[inspect.Parameter]:
 def _setting(setting: dataclasses.Field[Any]) -> inspect.Parameter:
     name, meaning, default = setting.name, setting.metadata["help"], setting.default
     if default is dataclasses.MISSING:
-        return _parameter(name, list[str] | None, default=None, meaning=meaning, metavar="NAME=VALUE")
+        mapping = list[str] | None
+        return _parameter(name, mapping, default=None, meaning=meaning, metavar="NAME=VALUE")
+    if default is None:
+        return _parameter(name, setting.metadata["item"] | None, default=None, meaning=meaning)
     choices = setting.metadata.get("choices")
     kind: Any = enum.Enum(name, {choice: choice for choice in choices}) if choices else type(default)
     return _parameter(name, kind | None, default=None, meaning=f"{meaning} (default: {default})")

@@ -4,39 +4,46 @@ what is allowed. The limits are botocore's model of CreateTrainingJob.
 
 from __future__ import annotations
 
+import operator
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Check = Callable[[Any], Any]
 
 LOCAL = "local"
+_LINE = r"[^\r\n\x85\u2028\u2029]"  # what "." is to the service, which reads patterns as Java does
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?")
-_ROLE_ARN = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/[\w+=,.@/\-]+")
-_ROLE_NAME = re.compile(r"[\w+=,.@\-]{1,64}")
+_S3_URI = re.compile(rf"s3://[a-z0-9][a-z0-9.\-]{{1,61}}[a-z0-9](/{_LINE}*)?")
+_ROLE_ARN = re.compile(r"arn:aws[a-z\-]*:iam::[0-9]{12}:role/[a-zA-Z0-9_+=,.@/\-]{1,512}")
+_ROLE_NAME = re.compile(r"[a-zA-Z0-9_+=,.@\-]{1,64}")
 _PREFIX = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*-?")
-_ROOT_LIMIT = 900  # of S3Uri's 1,024 characters: the rest is for the keys that we put below it
+_ROOT_LIMIT = 900  # bytes, of a key's 1,024: the rest is for what we put below it
 
 
-def text(limit: int) -> Check:
-    """A text of 1 to ``limit`` characters."""
+def text(limit: int, pattern: str = _LINE, such_as: str = "no line breaks") -> Check:
+    """A text of 1 to ``limit`` characters, each of which matches; ``such_as`` says it to people."""
+    characters = re.compile(f"(?:{pattern})*")
 
     def check(value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= limit:
-            raise ValueError(f"it must be a text of 1 to {limit} characters")
+        if not isinstance(value, str) or not 1 <= len(value) <= limit or not characters.fullmatch(value):
+            raise ValueError(f"it must be a text of 1 to {limit} characters: {such_as}")
         return value
 
     return check
 
 
-def texts(most: int, limit: int) -> Check:
-    """At most ``most`` texts of 1 to ``limit`` characters."""
-    one = text(limit)
+kms_key = text(2048, r"[a-zA-Z0-9:/_\-]", "a key's id or ARN, or alias/name")
+
+
+def ids(most: int, such_as: str) -> Check:
+    """At most ``most`` of the ids that EC2 gives its things."""
+    one = text(32, r"[a-zA-Z0-9\-]", such_as)
 
     def check(value: Any) -> tuple[str, ...]:
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise ValueError("it must be a list of texts")
+        if isinstance(value, str | Mapping) or not hasattr(value, "__iter__"):
+            raise ValueError(f"it must be a list: [{such_as}]")
         items = tuple(one(item) for item in value)
         if len(items) > most:
             raise ValueError(f"at most {most} are allowed, and these are {len(items)}")
@@ -49,9 +56,12 @@ def whole(least: int, most: int) -> Check:
     """A whole number from ``least`` to ``most``."""
 
     def check(value: Any) -> int:
-        if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= value <= most:
+        number = (
+            operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else None
+        )
+        if number is None or not least <= number <= most:
             raise ValueError(f"it must be a whole number from {least} to {most}")
-        return int(value)
+        return number
 
     return check
 
@@ -89,8 +99,8 @@ def s3_uri(value: Any) -> str:
     """``s3://bucket/prefix``; a slash at its end goes."""
     if not isinstance(value, str) or not _S3_URI.fullmatch(value):
         raise ValueError("it must be like s3://bucket or s3://bucket/prefix")
-    if len(value) > _ROOT_LIMIT:
-        raise ValueError(f"it must have at most {_ROOT_LIMIT} characters")
+    if len(value.encode()) > _ROOT_LIMIT:
+        raise ValueError(f"it must have at most {_ROOT_LIMIT} bytes")
     return value.rstrip("/")
 
 
@@ -119,13 +129,23 @@ def environment_variables(value: Any) -> tuple[tuple[str, str], ...]:
 
 def tags(value: Any) -> tuple[tuple[str, str], ...]:
     """At most 50 pairs of ≤ 128 and ≤ 256 characters, from a mapping, pairs, or the API's own form."""
+    if not hasattr(value, "__iter__"):
+        raise ValueError('it must be a mapping: {"key": "value"}')
     pairs = tuple(_pair(item) for item in (value.items() if isinstance(value, Mapping) else value))
     if len(pairs) > 50:
         raise ValueError(f"at most 50 are allowed, and these are {len(pairs)}")
     for key, content in pairs:
         if not 1 <= len(key) <= 128 or len(content) > 256:
             raise ValueError(f"{key!r}: a key has 1 to 128 characters, a value at most 256")
+        if not all(map(_may_be_in_tag, key + content)):
+            raise ValueError(f"{key!r}: only letters, digits, spaces and _.:/=+-@ are allowed in tags")
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("two of them have the same key")
     return pairs
+
+
+def _may_be_in_tag(character: str) -> bool:
+    return character in "_.:/=+-@" or unicodedata.category(character)[0] in "LZN"
 
 
 def _pair(item: Any) -> tuple[str, str]:
@@ -149,6 +169,6 @@ def from_text(value: str, kind: str) -> Any:
     if kind == "bool":
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return known.get(value.lower(), value)
-    if kind.startswith("int"):
-        return int(value) if value.strip().lstrip("-").isdigit() else value
+    if kind.startswith("int") and re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
+        return int(value)
     return value

@@ -92,7 +92,8 @@ def advance(job: Job, seen: Observation) -> tuple[Job, tuple[Action, ...]]:
     """The job as it is now known to be, and what is to be done about it."""
     match seen:
         case CallStarted():
-            return replace(job, running=True), ()
+            # It may be the second start of a spot job, which was told to stop before.
+            return replace(job, running=True, stop_reported=False), ()
         case NewsWritten(uri):
             return job, (ReadNews(uri),)
         case StopReported():

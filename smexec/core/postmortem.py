@@ -44,14 +44,18 @@ def _classify(description: Mapping[str, Any]) -> errors.SmexecError:
 
 
 def _failed(reason: str) -> errors.SmexecError:
-    if "Python mismatch" in reason:  # an image too old for the worker to say it in an outcome
+    # An AlgorithmError is in the words of what ran in the container, which may name anything.
+    kind, _, words = reason.partition(":")
+    if words.startswith(
+        " smexec: Python mismatch"
+    ):  # an image too old for the worker to say it in an outcome
         return errors.PythonMismatch(reason)
-    if "CapacityError" in reason:
+    if kind == "CapacityError":
         return errors.CapacityError(f"AWS has no such instance to give at present: {reason}")
-    if "InternalServerError" in reason:
+    if kind == "InternalServerError":
         return errors.InternalServerError(f"the service failed the job: {reason}")
-    if "OutOfMemory" in reason or "more memory" in reason:
+    if kind == "ClientError" and "more memory" in words:
         return errors.OutOfMemory(9)
-    if "exit code: 137" in reason:  # 128 + SIGKILL, and nobody lived to say why
+    if words.rstrip(". ").endswith("exit code: 137"):  # 128 + SIGKILL, and nobody lived to say why
         return errors.CallKilled(9)
     return errors.JobFailed(f"the job failed: {reason}")

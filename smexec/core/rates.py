@@ -51,5 +51,5 @@ class Bucket:
 
     def _refill(self, now: float) -> None:
         passed = 0.0 if self._at is None else max(0.0, now - self._at)
-        self._at = now
+        self._at = now if self._at is None else max(self._at, now)
         self._tokens = min(max(1.0, self.rate * _BURST), self._tokens + passed * self.rate)

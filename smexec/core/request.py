@@ -14,12 +14,12 @@ _LOCAL_TYPE = "ml.m5.large"
 _HYPERPARAMETER_LIMIT = 2500
 
 # Starts the worker once its digest holds: it comes from a bucket that others may be able to write to, and the
-# request is the one thing that does not. Any Python can run this;
-# an item is one line of at most 256 characters.
+# request is the one thing that does not. Nothing is imported from the working directory, which is the
+# image's. Any Python can run this; an item is one line of at most 256 characters.
 _BOOT = (
-    "import sys,hashlib,runpy;p,d=sys.argv[1:];"
+    "import sys;sys.path[:1]==['']and sys.path.pop(0);import hashlib,runpy;p,d=sys.argv[1:];"
     "hashlib.sha256(open(p,'rb').read()).hexdigest()==d or sys.exit('smexec: the worker was changed: '+p);"
-    "sys.path[:1]==['']and sys.path.pop(0);runpy.run_path(p,run_name='__main__')"
+    "runpy.run_path(p,run_name='__main__')"
 )
 
 
@@ -127,7 +127,7 @@ def _orders(batch: Batch, run: Run, keys: Keys) -> dict[str, str]:
     orders = {
         protocol.RUN: run.id,
         protocol.EVENTS: keys.events,
-        protocol.FUNCTION: batch.function[:_HYPERPARAMETER_LIMIT],
+        protocol.FUNCTION: " ".join(batch.function.split())[:_HYPERPARAMETER_LIMIT],  # a line
         protocol.ISOLATED: "true" if batch.settings.enable_network_isolation else "false",
     }
     if batch.settings.s3_kms_key:

@@ -87,16 +87,18 @@ class Settings:
         checks.tags,
     )
     subnets: tuple[str, ...] = _setting(
-        (), "Subnets (at most 16) that the containers run in; with security_group_ids.", checks.texts(16, 32)
+        (),
+        "Subnets (at most 16) that the containers run in; with security_group_ids.",
+        checks.ids(16, "subnet-0a1b2c3d"),
     )
     security_group_ids: tuple[str, ...] = _setting(
-        (), "Security groups (at most 5) of the containers; with subnets.", checks.texts(5, 32)
+        (), "Security groups (at most 5) of the containers; with subnets.", checks.ids(5, "sg-0a1b2c3d")
     )
     s3_kms_key: str | None = _setting(
-        None, "The KMS key that everything in S3 is encrypted with.", checks.text(2048)
+        None, "The KMS key that everything in S3 is encrypted with.", checks.kms_key
     )
     volume_kms_key: str | None = _setting(
-        None, "The KMS key that the instances' volumes are encrypted with.", checks.text(2048)
+        None, "The KMS key that the instances' volumes are encrypted with.", checks.kms_key
     )
     use_spot_instances: bool = _setting(
         False, "Use spot capacity: cheaper, and it can be taken away.", checks.flag
@@ -170,18 +172,22 @@ _BY_ALIAS = {row.alias: row.name for row in SETTINGS.values() if row.alias}
 
 
 def make(given: Mapping[str, Any], environ: Mapping[str, str], base: Settings | None = None) -> Settings:
-    """Settings from arguments, then ``SMEXEC_*`` variables, then ``base`` or the defaults.
+    """Settings from arguments, then ``SMEXEC_*`` variables, then the defaults.
 
     :param given: by name; None means "not given"
+    :param base: what was made before, to which ``given`` is a change: it stands for variables and defaults
     :raises SettingsError: a name is misspelt (the text lists near ones), a value is not what the setting
         takes, or two contradict each other
     """
-    values = {} if base else _from_environment(environ)
+    values: dict[str, Any] = {}
     for name, value in given.items():
         row = _row(name)
+        if row.name in values and value is not None:
+            raise SettingsError(f"{row.alias} is another name of {row.name}: give one of them")
         if value is not None:
             values[row.name] = _checked(row, value, name)
-    settings = dataclasses.replace(base or Settings(), **values)
+    fallback = {} if base else _from_environment(environ)
+    settings = dataclasses.replace(base or Settings(), **{**fallback, **values})
     _check_together(settings)
     return settings
 

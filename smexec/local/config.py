@@ -42,6 +42,10 @@ class ServiceConfig:
         default="process",
         metadata=_about("what runs a job's command", choices=("process", "podman", "docker")),
     )
+    memory: str | None = field(
+        default=None,
+        metadata=_about("memory of a container, as podman and docker write it: 512m, 4g", item=str),
+    )
     rates: dict[str, float] = field(
         default_factory=dict,
         metadata=_about("requests per second of an API, over all clients", live=True, item=float),
@@ -154,7 +158,10 @@ REALISTIC: dict[str, Any] = {
             for family in ("m5", "c5")
             for size in ("large", "xlarge", "2xlarge", "4xlarge")
         },
-        "ml.c5.9xlarge": 8, "ml.c5.18xlarge": 8, "ml.m5.12xlarge": 8, "ml.m5.24xlarge": 3,
+        "ml.c5.9xlarge": 8,
+        "ml.c5.18xlarge": 8,
+        "ml.m5.12xlarge": 8,
+        "ml.m5.24xlarge": 3,
         **{
             f"ml.{family}.{size}": 1 for family in ("g4dn", "g5") for size in ("xlarge", "2xlarge", "4xlarge")
         },

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -486,6 +489,33 @@ class TestRealContainers:
         container._lifeline.close()  # what the kernel does for a service that is killed
         assert (await finish(container))[0] == KILLED
         assert not self.left(program, spec)
+
+    async def test_out_of_memory(self, program: str, real: tuple[CommandEngine, Spec]) -> None:
+        engine, spec = CommandEngine(program, memory="32m"), real[1]
+        code, _ = await run(engine, spec, "tail /dev/zero")
+        assert code == KILLED
+        assert not self.left(program, spec)
+
+    async def test_a_whole_job(
+        self, program: str, real: tuple[CommandEngine, Spec], start_service: Any
+    ) -> None:
+        with start_service(f"--engine={program}", "--memory=64m") as service:
+            request = service.job(
+                "sh", "-c", "cat /opt/ml/input/config/hyperparameters.json > /opt/ml/model/m"
+            )
+            request["AlgorithmSpecification"]["TrainingImage"] = real[1].image
+            request["HyperParameters"] = {"a": "1"}
+            sagemaker = service.client("sagemaker")
+            sagemaker.create_training_job(**request)
+            service.wait(request["TrainingJobName"])
+            job = sagemaker.describe_training_job(TrainingJobName=request["TrainingJobName"])
+            assert job["TrainingJobStatus"] == "Completed", job
+            key = job["ModelArtifacts"]["S3ModelArtifacts"].split("/", 3)[3]
+            archive = service.client("s3").get_object(Bucket=service.info["bucket"], Key=key)["Body"].read()
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                made = tar.extractfile("m")
+                assert made is not None
+                assert made.read() == b'{"a": "1"}'
 
     async def test_no_such_image(self, program: str, real: tuple[CommandEngine, Spec]) -> None:
         engine, spec = real

@@ -17,7 +17,7 @@ import boto3
 import pytest
 
 from smexec.local import lease as leases
-from smexec.local.lease import Lease, Place, ServiceUnavailable, control, lease, running, start
+from smexec.local.lease import Place, ServiceUnavailable, control, lease, running, start
 
 GRACE = 0.2
 CLIENT = """

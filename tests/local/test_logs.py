@@ -28,6 +28,7 @@ from smexec.local.logs import (
 )
 
 NAMES = itertools.count()
+SESSION = aioboto3.Session("key", "secret", region_name="us-east-1")
 
 
 def cut(data: list[bytes], limit: int = logs.MAX_EVENT) -> list[bytes]:
@@ -97,8 +98,7 @@ def anyio_backend() -> str:
 
 @contextlib.asynccontextmanager
 async def client(url: str) -> AsyncIterator[Any]:
-    session = aioboto3.Session("key", "secret", region_name="us-east-1")
-    async with session.client("logs", endpoint_url=url) as opened:
+    async with SESSION.client("logs", endpoint_url=url) as opened:
         yield opened
 
 

@@ -104,9 +104,16 @@ class Client:
         return self.stored(f"s3://{self.bucket}/output/{name}/output/")
 
 
+@pytest.fixture(scope="module")
+def clients(shared_process: Any) -> Client:
+    return Client(shared_process)
+
+
 @pytest.fixture
-def client(aws: Any) -> Client:
-    return Client(aws)
+def client(aws: Any, clients: Client) -> Client:
+    """With settings and counts of the test's own; the clients themselves take long to make."""
+    assert clients.service is aws
+    return clients
 
 
 def statuses(job: dict[str, Any]) -> list[str]:

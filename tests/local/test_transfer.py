@@ -40,9 +40,18 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module")
+def s3_client(shared_process: Any) -> Any:
+    return shared_process.client("s3")
+
+
 @pytest.fixture
-def s3(aws: Any) -> Any:
-    return aws.client("s3")
+def s3(aws: Any, s3_client: Any) -> Any:
+    return s3_client
+
+
+# One for all: it keeps what it has read of botocore's model.
+SESSION = aioboto3.Session("key", "secret", region_name="us-east-1")
 
 
 @pytest.fixture
@@ -54,8 +63,7 @@ def bucket(s3: Any, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def storage(aws: Any) -> AsyncIterator[Storage]:
-    session = aioboto3.Session("key", "secret", region_name="us-east-1")
-    async with session.client("s3", endpoint_url=aws.info["endpoint_url"]) as client:
+    async with SESSION.client("s3", endpoint_url=aws.info["endpoint_url"]) as client:
         yield Storage(client)
 
 
