@@ -10,23 +10,17 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-
 from smexec.core.work import Outcome
 from smexec.engine.flight import Flight
-
-_THREADS = 8
+from smexec.engine.loop import in_thread
 
 
 class Landing:
     """Where flights end."""
 
-    def __init__(self) -> None:
-        self._limiter = CapacityLimiter(_THREADS)
-
     async def in_thread(self, work: Callable[[], Any]) -> Any:
         """Run what may take long, or be the user's, away from the loop."""
-        return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=False)
+        return await in_thread(work)
 
     async def resolve(self, flight: Flight, outcome: Outcome) -> None:
         """The future gets its value or exception, unless the user cancelled it meanwhile."""
