@@ -21,8 +21,8 @@ from smexec.testing import LocalService
 
 
 @pytest.fixture(scope="module")
-def executor(smexec_service: LocalService) -> Iterator[SageMakerExecutor]:
-    with SageMakerExecutor(max_workers=4) as executor:
+def executor(smexec_session: LocalService) -> Iterator[SageMakerExecutor]:
+    with smexec_session.environ(), SageMakerExecutor(max_workers=4) as executor:
         yield executor
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_GROWTH = 1.2  # of the rate, at a success before the first throttling
-_STEP = 0.05  # of the rate that was last throttled, at a success after it
+_GROWTH = 1.0  # of the rate in a second, until the first throttling
+_STEP = 0.05  # of the rate that was last throttled, in a second, after it
 _FLOOR = 0.05  # requests a second
 _BURST = 1.0  # seconds' worth of requests that may come at once
 
@@ -36,9 +36,9 @@ class Bucket:
         return max(0.0, -self._tokens / self.rate)
 
     def succeeded(self) -> None:
-        """A request went through: the rate may be higher."""
-        grown = self.rate + self.learnt * _STEP if self.learnt else self.rate * _GROWTH
-        self.rate = min(self.ceiling, grown)
+        """A request went through: the rate may be higher. In a second, ``rate`` requests say so."""
+        in_a_second = self.learnt * _STEP if self.learnt else self.rate * _GROWTH
+        self.rate = min(self.ceiling, self.rate + in_a_second / self.rate)
 
     def throttled(self, now: float) -> None:
         """A request was refused for its rate. Many at once are one sign: the rate halves once a second."""

@@ -17,8 +17,9 @@ from smexec.core.run import Run
 from smexec.core.work import Outcome
 from smexec.engine.flight import Flight, Passenger, Ticket
 from smexec.engine.inquest import Inquest
-from smexec.engine.landing import Landing, notify_cancelled, settle_all
+from smexec.engine.landing import notify_cancelled, settle_all
 from smexec.engine.launch import Launcher
+from smexec.engine.loop import in_thread
 from smexec.engine.place import Ground, Surveyor
 from smexec.engine.track import Tracker, same
 from smexec.errors import JobStopped, SmexecError
@@ -41,9 +42,8 @@ class Crew:
         self._in_flight = 0  # jobs that are being created or watched
         self._closing = False
         self._look = asyncio.Event()
-        self._landing = Landing()
-        self._launcher = Launcher(aws, run, Surveyor(aws, ground), self._landing)
-        self._tracker = Tracker(aws, run, Inquest(aws, run, self._landing), self._land)
+        self._launcher = Launcher(aws, run, Surveyor(aws, ground))
+        self._tracker = Tracker(aws, run, Inquest(aws, run), self._land)
 
     async def work(self, inbox: deque[Callable[[Crew], None]], posted: asyncio.Event) -> None:
         """Do what is posted, until :meth:`finish` was and every call has landed."""
@@ -139,7 +139,7 @@ class Crew:
         landing = [(flight.passengers.pop(call), outcome) for call, outcome in ended if call in flight.passengers]
         if not flight.passengers:
             self._tracker.leave(flight)
-        await self._landing.in_thread(lambda: settle_all(landing))
+        await in_thread(lambda: settle_all(landing))
         for passenger, _ in landing:
             self._aboard.pop(passenger.ticket, None)
         if not flight.passengers and not flight.landed:

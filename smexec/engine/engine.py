@@ -110,11 +110,8 @@ class Engine:
             return
         with self._lock:
             self._closed = True
-            if self._finished is None:
-                return
             if self._closer is None:
-                self._closer = threading.Thread(target=self._release, name="smexec-closer", daemon=True)
-                self._closer.start()
+                return
         if cancel:
             for passenger in list(self._aboard.values()):
                 passenger.future.cancel()
@@ -147,6 +144,9 @@ class Engine:
         assert self.run  # begins here at the latest, in this process
         loop.at_exit(self, lambda: self.close(wait=True))
         self._finished = loop.portals.__enter__().start_task_soon(self._main)
+        # Not in close(): at its end an interpreter may refuse to start a thread.
+        self._closer = threading.Thread(target=self._release, name="smexec-closer", daemon=True)
+        self._closer.start()
 
     def _release(self) -> None:
         """Wait for the end, then give the loop thread back, which nothing that runs on it could do."""

@@ -16,7 +16,7 @@ from smexec.core.run import Keys, Run
 from smexec.core.work import Outcome
 from smexec.engine import outcome as outcomes
 from smexec.engine.flight import Flight
-from smexec.engine.landing import Landing
+from smexec.engine.loop import in_thread
 from smexec.engine.outcome import News
 from smexec.errors import CallEnded, JobError, JobStopped, SmexecError
 from smexec.worker import protocol
@@ -29,10 +29,9 @@ _LOG_TRIES, _LOG_PAUSE = 3, 0.5  # CloudWatch shows a line a moment after it was
 class Inquest:
     """Reads news and explains deaths."""
 
-    def __init__(self, aws: Client, run: Run, landing: Landing) -> None:
+    def __init__(self, aws: Client, run: Run) -> None:
         self._aws = aws
         self._run = run
-        self._landing = landing
 
     async def read(self, flight: Flight, uri: str) -> list[News]:
         """What the job wrote to this URI.
@@ -78,7 +77,7 @@ class Inquest:
 
     async def outcomes(self, flight: Flight, news: Sequence[News]) -> list[tuple[int, Outcome]]:
         """What calls ended with; where one ended without a word of its own, the last lines of the log."""
-        ended = await self._landing.in_thread(
+        ended = await in_thread(
             lambda: [(piece.call, outcomes.outcome_of(piece, flight.name)) for piece in news]
         )
         for _, outcome in ended:
@@ -102,7 +101,7 @@ class Inquest:
         if not flight.settings.disable_output_compression:
             archive = await s3.get(self._aws, keys.output_archive(flight.name))
             if archive is not None:
-                found = await self._landing.in_thread(lambda: outcomes.from_archive(archive))
+                found = await in_thread(lambda: outcomes.from_archive(archive))
                 for number in sorted(found):
                     yield number, found[number]
             return
@@ -114,6 +113,6 @@ class Inquest:
                     yield int(name), envelope
 
     async def _open(self, flight: Flight, number: int, envelope: Buffer) -> list[News]:
-        return await self._landing.in_thread(
+        return await in_thread(
             lambda: outcomes.read(self._run.key, flight.name, number, envelope)
         )

@@ -1,6 +1,6 @@
 """The one module that resolves futures.
 
-It does so on threads, never on the loop: unpickling runs the user's code, and so do the callbacks that a
+It is called on threads (``loop.in_thread``), never on the loop: unpickling runs the user's code, and so do the callbacks that a
 future calls when it is resolved.
 """
 
@@ -8,29 +8,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
-
-from anyio import CapacityLimiter, to_thread
+from collections.abc import Iterable
+from typing import Any
 
 from smexec.core.work import Outcome
 from smexec.engine.flight import Passenger
 
-T = TypeVar("T")
-_THREADS = 8
 # Between the question whether a future runs and the statement that it does, nobody else may state it.
 _stating = threading.Lock()
-
-
-class Landing:
-    """Threads for what may take long, or is the user's."""
-
-    def __init__(self) -> None:
-        self._limiter = CapacityLimiter(_THREADS)
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run it away from the loop."""
-        return await to_thread.run_sync(work, limiter=self._limiter, abandon_on_cancel=False)
 
 
 def announce(future: concurrent.futures.Future[Any]) -> None:

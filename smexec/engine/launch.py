@@ -22,7 +22,7 @@ from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.work import Batch
 from smexec.engine.flight import Flight
-from smexec.engine.landing import Landing
+from smexec.engine.loop import in_thread
 from smexec.engine.place import Surveyor
 from smexec.errors import QuotaExceeded
 from smexec.worker import protocol
@@ -34,11 +34,10 @@ _QUOTA_SOONEST, _QUOTA_LATEST = 1.0, 30.0  # seconds between two tries while no 
 class Launcher:
     """Takes flights from packed to created."""
 
-    def __init__(self, aws: Client, run: Run, surveyor: Surveyor, landing: Landing) -> None:
+    def __init__(self, aws: Client, run: Run, surveyor: Surveyor) -> None:
         self._aws = aws
         self._run = run
         self._surveyor = surveyor
-        self._landing = landing
         self._digests = Digests()
         self._shared: dict[str, anyio.Event] = {}  # URIs of what jobs share: set once it is there
 
@@ -49,12 +48,12 @@ class Launcher:
         """
         batch = flight.take_batch()
         place = flight.place = await self._surveyor.place(batch.settings)
-        layer = await self._landing.in_thread(lambda: worker_layer(protocol.WORKER_FILE))
+        layer = await in_thread(lambda: worker_layer(protocol.WORKER_FILE))
         keys, kms_key = Keys(place.root, self._run.id), batch.settings.s3_kms_key
         await self._share(keys.worker_file(layer.sha256), layer.content, kms_key)
         if kms_key:
             await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
-        envelope, shared = await self._landing.in_thread(lambda: self._assemble(flight.name, batch))
+        envelope, shared = await in_thread(lambda: self._assemble(flight.name, batch))
         await self._upload(keys, flight.name, envelope, shared, kms_key)
         del envelope
         await self._create(

@@ -5,14 +5,54 @@ Also what must happen at the interpreter's end: wait for what was submitted; and
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401  # registers its own exit hook first, so that ours runs before it
+import asyncio
+import concurrent.futures.thread  # registers its own exit hook first, so that ours runs before it
 import os
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
+import anyio
 from anyio.from_thread import BlockingPortalProvider
 
-portals = BlockingPortalProvider()
+_THREADS = 8
+T = TypeVar("T")
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop with all its threads from the beginning.
+
+    Python 3.12 starts no thread any more once the interpreter's end has begun (3.13 does again), and that is
+    when the last calls land: on these threads, as do asyncio's own look-ups of names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "smexec")
+        started = threading.Barrier(_THREADS + 1)
+        for _ in range(_THREADS):
+            self._threads.submit(started.wait)
+        started.wait()
+        self.set_default_executor(self._threads)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109, ARG002
+        """End the threads. The standard library's way would start one more for that."""
+        self._threads.shutdown()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Run what may take long, or be the user's, away from the loop, to its end."""
+    working = asyncio.get_running_loop().run_in_executor(None, work)
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait([working])
+    return working.result()
+
+
+def _provider() -> BlockingPortalProvider:
+    return BlockingPortalProvider(backend_options={"loop_factory": Loop})
+
+
+portals = _provider()
 
 _closers: dict[int, Callable[[], None]] = {}
 _lock = threading.Lock()
@@ -59,7 +99,7 @@ def _forget_parent() -> None:
     if portal is not None:
         # Without this the parent's portal, once collected, would wait here for a thread that is not.
         portal._event_loop_thread_id = None  # noqa: SLF001
-    portals = BlockingPortalProvider()
+    portals = _provider()
 
 
 # Not atexit: that runs when concurrent.futures refuses new work already, which asyncio's loop still needs.

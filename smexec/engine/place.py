@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-from anyio import to_thread
 
 from smexec.aws import s3
 from smexec.aws.client import Client
@@ -17,6 +16,7 @@ from smexec.aws.session import Endpoint
 from smexec.core.images import stock_image
 from smexec.core.settings import Settings
 from smexec.core.work import Place
+from smexec.engine.loop import in_thread
 
 if TYPE_CHECKING:
     from smexec.local.lease import Lease
@@ -50,11 +50,11 @@ async def ground(local: bool) -> AsyncIterator[Ground]:
         return
     from smexec.local.lease import lease
 
-    held = await to_thread.run_sync(lease)
+    held = await in_thread(lease)
     try:
         yield Ground(held)
     finally:
-        await to_thread.run_sync(held.close)
+        await in_thread(held.close)
 
 
 class Surveyor:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -236,11 +237,20 @@ async def running_service(config: ServiceConfig) -> AsyncIterator[Service]:
         yield service
 
 
+def _watch_processes_without_threads() -> None:
+    """Before Python 3.12, asyncio waits for each child process in a thread unless it is told better."""
+    if sys.version_info < (3, 12) and hasattr(os, "pidfd_open"):
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.set_child_watcher(watcher)
+
+
 async def serve(config: ServiceConfig, ready: Callable[[Service], None]) -> None:
     """Run a service until SIGTERM, SIGINT, a control request or the last lease ends it; `ready` is called
     once.
     """
     loop = asyncio.get_running_loop()
+    _watch_processes_without_threads()
     async with running_service(config) as service:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, service.end.set)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smexec.core.cadence import (
+    DYING_LATEST,
+    EVENTS_LATEST,
+    EVENTS_SOONEST,
+    OVERLAP,
+    STATUS_LATEST,
+    STATUS_SOONEST,
+    Tail,
+    events_delay,
+    status_delay,
+)
+from smexec.worker.protocol import Event
+
+quiet_times = st.floats(0, 1e7)
+events = st.builds(
+    Event,
+    st.integers(0, 5 * OVERLAP),
+    st.sampled_from(["job-1", "job-2"]),
+    st.sampled_from(["started", "outcome"]),
+)
+
+
+# -- when ----------------------------------------------------------------------------------------------------
+
+
+@given(quiet_times, quiet_times)
+def test_the_longer_it_is_quiet_the_less_is_asked(one: float, other: float) -> None:
+    earlier, later = sorted([one, other])
+    assert EVENTS_SOONEST <= events_delay(earlier) <= events_delay(later) <= EVENTS_LATEST
+    for dying in (False, True):
+        assert STATUS_SOONEST <= status_delay(earlier, dying) <= status_delay(later, dying) <= STATUS_LATEST
+
+
+@given(quiet_times)
+def test_a_death_that_is_near_is_looked_for_sooner(quiet: float) -> None:
+    assert status_delay(quiet, dying=True) <= min(DYING_LATEST, status_delay(quiet, dying=False))
+
+
+@given(quiet_times)
+def test_the_rate_of_list_training_jobs_is_left_to_others_as_well(quiet: float) -> None:
+    """2 requests a second for the whole account."""
+    assert 1 / status_delay(quiet, dying=True) <= 1.0
+
+
+# -- what ----------------------------------------------------------------------------------------------------
+
+
+def listing(store: set[str], tail: Tail) -> list[str]:
+    """What S3 lists: what sorts after StartAfter."""
+    return sorted(name for name in store if name > tail.start_after)
+
+
+@given(st.lists(st.lists(events, max_size=5), max_size=10))
+def test_no_event_is_given_twice(rounds: list[list[Event]]) -> None:
+    tail, store, given_out = Tail(), set[str](), list[str]()
+    for written in rounds:
+        store |= {event.name for event in written}
+        given_out += [event.name for event in tail.take(listing(store, tail))]
+    assert len(given_out) == len(set(given_out))
+
+
+late = st.integers(0, OVERLAP - 1)
+
+
+@given(st.lists(st.tuples(st.lists(late, max_size=5), st.integers(0, OVERLAP)), max_size=10))
+def test_no_event_is_missed_that_comes_within_the_overlap(rounds: list[tuple[list[int], int]]) -> None:
+    """Whatever the order: each event's time is at most an overlap behind the latest that was seen."""
+    tail, store, given_out, now = Tail(), set[str](), set[str](), 10 * OVERLAP
+    for number, (delays, step) in enumerate(rounds):
+        now += step
+        store |= {Event(now - delay, f"job-{number}", "outcome").name for delay in delays}
+        given_out |= {event.name for event in tail.take(listing(store, tail))}
+    assert given_out == store
+
+
+@given(st.lists(st.integers(0, OVERLAP), min_size=50, max_size=50))
+def test_what_is_remembered_does_not_grow(steps: list[int]) -> None:
+    tail, now = Tail(), 0
+    for number, step in enumerate(steps):
+        now += step
+        tail.take([Event(now, f"job-{number}", "outcome").name])
+        in_overlap = sum(now - sum(steps[: place + 1]) <= OVERLAP for place in range(number + 1))
+        assert len(tail._read) <= in_overlap
+
+
+@given(st.lists(events, max_size=20))
+def test_events_come_in_the_order_of_their_times(given_events: list[Event]) -> None:
+    taken = Tail().take([event.name for event in given_events])
+    assert taken == sorted(set(given_events), key=lambda event: event.name)
+    assert [event.milliseconds for event in taken] == sorted(event.milliseconds for event in taken)
+
+
+@given(st.lists(events, min_size=1, max_size=10))
+def test_pages_of_one_listing_are_taken_one_after_the_other(given_events: list[Event]) -> None:
+    """S3 goes on where the page before ended, whatever has been read meanwhile."""
+    names = sorted({event.name for event in given_events})
+    tail = Tail()
+    taken = [event.name for name in names for event in tail.take([name])]
+    assert taken == names
+
+
+def test_the_next_listing_begins_an_overlap_before_the_newest() -> None:
+    tail = Tail()
+    assert tail.start_after == "0000000000000"
+    tail.take([Event(1_700_000_000_000, "job", "started").name])
+    assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
+    tail.take([Event(5, "job", "started").name])  # late, but no reason to go back
+    assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
+
+
+@pytest.mark.parametrize("name", ["", "readme.txt", "a_b_c", "0000000000001_job"])
+def test_what_others_put_there_does_not_stop_the_watch(name: str) -> None:
+    event = Event(1, "job", "outcome")
+    assert Tail().take([name, event.name]) == [event]
