@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import os
@@ -12,8 +13,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smexec.capture import pickling
-from smexec.core import settings as table
 from smexec.core import packing
+from smexec.core import settings as table
 from smexec.core.packing import Kind
 from smexec.core.work import Call, Function
 from smexec.engine.engine import Engine
@@ -123,9 +124,7 @@ class SageMakerExecutor(Executor):
         how = How(timeout, chunksize, buffersize, ordered, return_exceptions)
         return self._map(fn, arguments, how, caller)
 
-    def starmap(
-        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any
-    ) -> Iterator[T]:
+    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Iterator[T]:
         """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         return self._map(fn, map(tuple, arguments), How(**how), caller)
@@ -139,12 +138,7 @@ class SageMakerExecutor(Executor):
         first = list(itertools.islice(arguments, how.buffersize))
         limit = how.chunksize or packing.share(len(first), self._max_workers)
         kind = Kind(group=object(), limit=limit, linger=_LINGER if limit > 1 else 0.0)
-        executor = weakref.ref(self)
-
-        def submit(args: tuple[Any, ...]) -> Future[T] | None:
-            alive = executor()
-            return alive._submit(function, fn, args, {}, caller, kind) if alive else None
-
+        submit = functools.partial(_submit_to, weakref.ref(self), function, fn, caller, kind)
         return results(submit, first, arguments if how.buffersize else iter(()), how)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -168,6 +162,19 @@ class SageMakerExecutor(Executor):
         counts = self._engine.counts()
         calls = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none in flight"
         return f"<SageMakerExecutor run={self.run_id} max_workers={self._max_workers} calls: {calls}>"
+
+
+def _submit_to(
+    executor: weakref.ref[SageMakerExecutor],
+    function: Function,
+    fn: Callable[..., T],
+    caller: str | None,
+    kind: Kind,
+    args: tuple[Any, ...],
+) -> Future[T] | None:
+    """One more call of a ``map``, whose results must not keep the executor alive."""
+    alive = executor()
+    return alive._submit(function, fn, args, {}, caller, kind) if alive else None  # noqa: SLF001
 
 
 def _signature() -> inspect.Signature:

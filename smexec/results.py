@@ -107,9 +107,11 @@ class InOrder:
         self._futures: deque[Future[Any]] = deque()
 
     def add(self, future: Future[Any]) -> None:
+        """One more."""
         self._futures.append(future)
 
     def next(self, end: float | None) -> Future[Any]:
+        """The next, when it is done."""
         self._futures[0].exception(None if end is None else end - time.monotonic())
         return self._futures.popleft()
 
@@ -128,10 +130,12 @@ class AsTheyCome:
         self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def add(self, future: Future[Any]) -> None:
+        """One more."""
         self._pending.add(future)
         future.add_done_callback(self._done.put)  # type: ignore[arg-type]
 
     def next(self, end: float | None) -> Future[Any]:
+        """Whichever is done first."""
         try:
             future = self._done.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
         except queue.Empty:

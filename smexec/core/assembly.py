@@ -1,4 +1,4 @@
-"""A batch → what is uploaded for it: a body in which every section stands once, and what is shared beside it."""
+"""A batch → what is uploaded for it: a body with every section once, and what is shared beside it."""
 
 from __future__ import annotations
 

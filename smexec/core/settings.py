@@ -129,17 +129,22 @@ class Settings:
         rival=False,
     )
     slots: int | None = _setting(
-        None, "Calls that run at a time in a job. Default: one for each vCPU.", checks.whole(1, 1024), rival=False
+        None,
+        "Calls that run at a time in a job. Default: one for each vCPU.",
+        checks.whole(1, 1024),
+        rival=False,
     )
     gpus_per_call: int = _setting(
         0,
-        "GPUs that each call sees (CUDA_VISIBLE_DEVICES), and so how many calls run at a time; 0: each sees all.",
+        "GPUs that each call sees (CUDA_VISIBLE_DEVICES): so many calls run at a time. 0: each sees all.",
         checks.whole(0, 64),
         rival=False,
     )
     timeout_per_call: float | None = _setting(
-        None, "Seconds that a call may take; then its process is killed, its neighbours' are not.",
-        checks.seconds, rival=False,
+        None,
+        "Seconds that a call may take; then its process is killed, its neighbours' are not.",
+        checks.seconds,
+        rival=False,
     )
 
     @property

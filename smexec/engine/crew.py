@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import anyio
-from anyio.abc import TaskGroup
 
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
@@ -81,7 +80,7 @@ class Crew:
             self._stop(flight)
 
     def stop(self, ticket: Ticket) -> None:
-        """End this call: with its job, unless others in it are still wanted. Then only nobody waits any more."""
+        """End this call: with its job, unless others in it are wanted. Then nobody waits for it any more."""
         flight, passenger = ticket.flight, self._aboard.get(ticket)
         if flight is None or passenger is None:
             return
@@ -136,7 +135,9 @@ class Crew:
 
     async def _land(self, flight: Flight, ended: Sequence[tuple[int, Outcome]]) -> None:
         """Resolve the futures of these calls; those that have landed before are left alone."""
-        landing = [(flight.passengers.pop(call), outcome) for call, outcome in ended if call in flight.passengers]
+        landing = [
+            (flight.passengers.pop(call), outcome) for call, outcome in ended if call in flight.passengers
+        ]
         if not flight.passengers:
             self._tracker.leave(flight)
         await in_thread(lambda: settle_all(landing))

@@ -103,10 +103,7 @@ class Engine:
 
     def close(self, *, wait: bool, cancel: bool = False) -> None:
         """Take no more calls; end when those that there are have landed."""
-        if self._pid not in (
-            None,
-            os.getpid(),
-        ):  # a forked child ends: the parent's calls are none of its business
+        if self._pid not in (None, os.getpid()):  # a forked child ends: the parent's calls are not its own
             return
         with self._lock:
             self._closed = True
@@ -141,7 +138,7 @@ class Engine:
     # -- its own thread ----------------------------------------------------------------------------
 
     def _start(self) -> None:
-        assert self.run  # begins here at the latest, in this process
+        assert self.run.id  # the run begins here at the latest, in this process
         loop.at_exit(self, lambda: self.close(wait=True))
         self._finished = loop.portals.__enter__().start_task_soon(self._main)
         # Not in close(): at its end an interpreter may refuse to start a thread.

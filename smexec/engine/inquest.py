@@ -113,6 +113,4 @@ class Inquest:
                     yield int(name), envelope
 
     async def _open(self, flight: Flight, number: int, envelope: Buffer) -> list[News]:
-        return await in_thread(
-            lambda: outcomes.read(self._run.key, flight.name, number, envelope)
-        )
+        return await in_thread(lambda: outcomes.read(self._run.key, flight.name, number, envelope))

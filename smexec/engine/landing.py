@@ -1,7 +1,7 @@
 """The one module that resolves futures.
 
-It is called on threads (``loop.in_thread``), never on the loop: unpickling runs the user's code, and so do the callbacks that a
-future calls when it is resolved.
+It is called on threads (``loop.in_thread``), never on the loop: unpickling runs the user's code, and so do
+the callbacks that a future calls when it is resolved.
 """
 
 from __future__ import annotations

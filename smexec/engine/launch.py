@@ -57,7 +57,8 @@ class Launcher:
         await self._upload(keys, flight.name, envelope, shared, kms_key)
         del envelope
         await self._create(
-            flight, create_training_job(batch, flight.name, self._run, place, layer.sha256, shares=bool(shared))
+            flight,
+            create_training_job(batch, flight.name, self._run, place, layer.sha256, shares=bool(shared)),
         )
 
     def _assemble(self, job: str, batch: Batch) -> tuple[list[Buffer], dict[str, Buffer]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
-import copy
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
@@ -34,7 +34,9 @@ from smexec.engine.outcome import ALL_CALLS, News
 from smexec.errors import ServiceError, SmexecError
 from smexec.worker import protocol
 
-TOLERANCE = 60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
+TOLERANCE = (
+    60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
+)
 UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
 RETRY = 2.0  # seconds between two looks while it does
 
@@ -226,7 +228,7 @@ class Tracker:
 
 
 def same(error: SmexecError, calls: Iterable[int]) -> list[tuple[int, Outcome]]:
-    """One error as the outcome of several calls: each has its own, since raising it adds a traceback to it."""
+    """One error as the outcome of several calls: each its own, since raising it adds a traceback."""
     copies: list[tuple[int, Outcome]] = []
     for call in calls:
         copied = copy.copy(error)
