@@ -329,11 +329,13 @@ def test_a_forged_outcome_is_never_unpickled(
     future = executor.submit(time.sleep, 60)
     while not future.running():
         time.sleep(0.01)
-    body = protocol.encode_body({"outcome": "value"}, [pickle.dumps(Attack())])
-    envelope = b"".join(protocol.seal(b"another key", f"outcome {future.job_name}", body))
+    events = [{"call": 0, "outcome": {"outcome": "value"}, "sections": 1}]
+    body = protocol.encode_body({"events": events}, [pickle.dumps(Attack())])
+    purpose = protocol.events_purpose(str(future.job_name), 7)
+    envelope = b"".join(protocol.seal(b"another key", purpose, body))
     s3 = smexec_service.client("s3")
     prefix = f"smexec/runs/{executor.run_id}/events/"
-    event = protocol.Event(int(time.time() * 1000), str(future.job_name), protocol.OUTCOME_EVENT)
+    event = protocol.Event(int(time.time() * 1000), str(future.job_name), 7)
     s3.put_object(Bucket=smexec_service.bucket, Key=prefix + event.name, Body=envelope)
     error = future.exception(60)
     smexec_service.client("sagemaker").stop_training_job(TrainingJobName=future.job_name)
