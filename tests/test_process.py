@@ -76,8 +76,8 @@ def test_a_used_executor_refuses_in_a_forked_child_and_a_new_one_works(smexec_se
     program = """
         executor = SageMakerExecutor()
         unused = SageMakerExecutor()
-        future = executor.submit(time.sleep, 1)
-        while future.status == "queued":
+        future = executor.submit(time.sleep, 2)
+        while not future.running():  # and nothing is being imported, whose lock a child would inherit
             time.sleep(0.01)
         sys.stdout.flush()
         if sys.version_info >= (3, 12):
