@@ -1,15 +1,18 @@
 """A batch: the calls of one job, as the client packed them.
 
-Its envelope's header lists the calls; their pickles are its sections. A section that many jobs share (a large
-array, a function with much in it) is not in the envelope but an object of its own, named by its digest, which
-the signed header states.
+Its envelope's header lists the calls; their pickles are its sections. A large section (an array, say, that many
+calls share) is not in the envelope but an object of its own, named by its digest, which the signed header states.
+
+Whatever is handed out may be written to, as it could be where it came from, and nobody else sees it: a large
+section is mapped anew each time, so that only the pages that are changed take memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from . import protocol
 from .protocol import Buffer, Header
@@ -26,6 +29,7 @@ class Batch(NamedTuple):
     """What a job is to do.
 
     :ivar functions: for each function, the sections that hold it
+    :ivar sections: their bytes, or the file of a large one
     :ivar slots: how many calls run at a time; None: one for each CPU
     :ivar timeout: seconds that one call may take
     :ivar gpus: GPUs for each call; 0: all calls see all
@@ -33,15 +37,25 @@ class Batch(NamedTuple):
 
     calls: List[PackedCall]
     functions: List[List[int]]
-    sections: List[Buffer]
+    sections: List[Union[Buffer, Path]]
     sources: Dict[str, str]
     slots: Optional[int]
     timeout: Optional[float]
     gpus: int
 
-    def buffers(self, sections: Sequence[int]) -> List[Buffer]:
-        """These sections' bytes: a pickle, then its out-of-band buffers."""
-        return [self.sections[number] for number in sections]
+    def function(self, number: int) -> List[Buffer]:
+        """A function's pickle, then its out-of-band buffers; copies, since it is loaded more than once."""
+        return [self._buffer(section, copy=True) for section in self.functions[number]]
+
+    def arguments(self, call: int) -> List[Buffer]:
+        """The same for a call's arguments, which are loaded once."""
+        return [self._buffer(section, copy=False) for section in self.calls[call].sections]
+
+    def _buffer(self, number: int, copy: bool) -> Buffer:
+        section = self.sections[number]
+        if isinstance(section, Path):
+            return _mapped(section)
+        return bytearray(section) if copy else section
 
 
 def encode(
@@ -67,9 +81,9 @@ def decode(header: Header, inline: Sequence[memoryview], folder: Path) -> Batch:
     :param folder: where the shared sections lie
     :raises protocol.BadSignature: a shared section is not what the header says
     """
-    sections: Dict[int, Buffer] = dict(zip(header["inline"], inline))
+    sections: Dict[int, Union[Buffer, Path]] = dict(zip(header["inline"], inline))
     for number, digest in header["shared"]:
-        sections[number] = memoryview(_shared(folder / digest, digest)).toreadonly()
+        sections[number] = _verified(folder / digest, digest)
     return Batch(
         calls=[PackedCall(*call) for call in header["calls"]],
         functions=header["functions"],
@@ -89,9 +103,14 @@ def read(path: Path) -> bytearray:
     return content
 
 
-def _shared(path: Path, digest: str) -> bytearray:
-    content = read(path)
-    if hashlib.sha256(content).hexdigest() != digest:
+def _verified(path: Path, digest: str) -> Path:
+    if hashlib.sha256(_mapped(path)).hexdigest() != digest:
         message = "the shared section {} is not what the client uploaded".format(digest)
         raise protocol.BadSignature(message)
-    return content
+    return path
+
+
+def _mapped(path: Path) -> memoryview:
+    """A file's bytes, as memory of which only what is written to is a copy."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

@@ -28,10 +28,9 @@ class Outcome(NamedTuple):
 def run(batch: Batch, number: int) -> Outcome:
     """Run a call of the batch and say how it ended. Never raises: whatever happens is the outcome."""
     began = time.time()
-    packed = batch.calls[number]
     try:
-        function = load_function(batch, packed.function)
-        args, kwargs = _load(batch.buffers(packed.sections))
+        function = load_function(batch, batch.calls[number].function)
+        args, kwargs = _load(batch.arguments(number))
     except BaseException as error:
         return _stated(began, _unreadable(error))
     try:
@@ -45,12 +44,8 @@ def run(batch: Batch, number: int) -> Outcome:
 
 
 def load_function(batch: Batch, number: int) -> Any:
-    """The function, anew for each call: what a call changes about it is not the next one's.
-
-    Its large sections are views of memory that all slots share, and read-only; the others are copied.
-    """
-    pickled, *buffers = batch.buffers(batch.functions[number])
-    return _load([pickled, *(_own(buffer) for buffer in buffers)])
+    """The function, anew for each call: what a call changes about it is not the next one's."""
+    return _load(batch.function(number))
 
 
 def prepare(sources: Dict[str, str]) -> None:
@@ -88,10 +83,6 @@ def describe(error: BaseException, skip: int = 1) -> Header:
 
 def _load(sections: Sequence[Buffer]) -> Any:
     return pickle.loads(sections[0], buffers=sections[1:])
-
-
-def _own(buffer: Buffer) -> Buffer:
-    return buffer if memoryview(buffer).readonly else bytearray(buffer)
 
 
 def _stated(began: float, header: Header, sections: Sequence[Buffer] = ()) -> Outcome:

@@ -14,12 +14,11 @@ from . import call, plan, protocol
 from .batch import Batch
 from .container import FAILURE_LIMIT, OptMl, Orders
 from .monitor import Monitor
+from .nursery import Work
 from .post import Post
 from .protocol import Header
 from .signals import Signals
-
-#: The call that a word about the whole batch is said of: the client hands it to all that have no outcome.
-ALL = -1
+from .slot import Board
 
 
 def main() -> int:
@@ -35,7 +34,7 @@ def main() -> int:
 
 def _attend(opt_ml: OptMl, signals: Signals) -> int:
     orders = Orders.read(opt_ml, os.environ)
-    post = Post(orders, opt_ml)
+    post = Post(orders, opt_ml, signals.wake)
     try:
         purpose = protocol.batch_purpose(orders.job)
         header, sections = protocol.unseal(orders.key, purpose, batches.read(opt_ml.batch))
@@ -53,9 +52,11 @@ def _run(batch: Batch, opt_ml: OptMl, post: Post, signals: Signals) -> int:
     folder = tempfile.mkdtemp(prefix="smexec-")
     try:
         slots = plan.make(len(batch.calls), batch.slots, batch.gpus)
-        monitor = Monitor(batch, slots, Path(folder), post, signals)
+        work = Work(batch, slots, Board(slots.slots), Path(folder))
+        monitor = Monitor(work, post, signals)
         try:
             monitor.work()
+            post.finish()
             _state_failure(opt_ml, monitor.outcomes)
             monitor.dismiss()
         finally:
@@ -68,7 +69,7 @@ def _run(batch: Batch, opt_ml: OptMl, post: Post, signals: Signals) -> int:
 
 def _refuse(opt_ml: OptMl, post: Post, outcome: Header) -> int:
     opt_ml.write_failure(str(outcome["message"]))
-    post.ended(ALL, outcome)
+    post.ended(protocol.ALL_CALLS, outcome)
     post.close()
     return protocol.EXIT_REFUSED
 

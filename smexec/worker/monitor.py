@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import time
 from collections import deque
-from pathlib import Path
-from typing import Deque, Dict, Optional
+from typing import Callable, Deque, Dict, List, Optional, Tuple
 
 from . import protocol
-from .batch import Batch
 from .container import oom_kills
-from .nursery import Death, Nursery
-from .plan import Plan
+from .nursery import Death, Loading, Nursery, Refused, Work
 from .post import Post
 from .protocol import Header
 from .signals import Signals
@@ -22,6 +20,7 @@ from .slot import Frame, Link
 
 LINGER = 30.0  # seconds for slots to end by themselves (atexit handlers) after the last outcome
 GRACE = 110.0  # seconds to end after SIGTERM; the platform kills after 120
+_TRIES = 3  # slots that may die under a call before it has begun
 
 
 class Monitor:
@@ -30,96 +29,216 @@ class Monitor:
     :ivar outcomes: what is said of each call that has ended, in the order of their ends
     """
 
-    def __init__(self, batch: Batch, plan: Plan, folder: Path, post: Post, signals: Signals) -> None:
+    def __init__(self, work: Work, post: Post, signals: Signals) -> None:
         self.outcomes: Dict[int, Header] = {}
-        self._batch = batch
-        self._plan = plan
+        self._work = work
+        self._batch = work.batch
         self._post = post
         self._signals = signals
-        self._queue: Deque[int] = deque(range(len(batch.calls)))
+        self._queue: Deque[int] = deque(range(len(work.batch.calls)))
         self._links: Dict[int, Link] = {}  # by slot
+        self._idle: List[Link] = []  # those that could have a call, while the post is behind
+        self._deadlines: Deque[Tuple[float, Link, int]] = deque()  # of calls, the next first
+        self._stillborn: Dict[int, int] = {}  # call → slots that died before it began
+        self._fatal: Dict[int, Header] = {}  # function → what the nursery died of when it loaded it
+        self._loading: Optional[int] = None
+        self._unborn = 0  # slots that the nursery is to fork
+        self._dismissed = False
         self._kills = oom_kills()
-        self._nursery = Nursery.start(batch, plan, folder, signals)
-        self._nursery_lives = True
+        self._poll = select.poll()
+        self._listeners: Dict[int, Callable[[], None]] = {}  # descriptor → what to do when it is readable
+        self._listen(signals.reader, self._hear_signals)
+        self._breed()
 
     def work(self) -> None:
         """Return when every call has an outcome."""
-        for slot in range(self._plan.slots):
-            self._nursery.ask_for(slot)
-        while len(self.outcomes) < len(self._batch.calls) and not self._signals.terminated:
+        while self._is_unfinished and not self._signals.terminated:
             self._wait()
-        if len(self.outcomes) < len(self._batch.calls):
+        if self._is_unfinished:
             self._stop()
 
     def dismiss(self) -> None:
         """Let the slots end by themselves, for a while; then nothing of the batch runs any more."""
         deadline = time.monotonic() + (GRACE if self._signals.terminated else LINGER)
+        self._dismissed = True
         for link in self._links.values():
             link.dismiss()
-        while self._links and self._nursery_lives and time.monotonic() < deadline:
+        while self._links and self._nursery and time.monotonic() < deadline:
             self._wait(deadline)
 
     def end(self) -> None:
         """Kill what is left."""
         for link in self._links.values():
-            link.send(signal.SIGKILL)
+            link.kill()
             link.connection.close()
-        self._nursery.close()
-        if self._nursery_lives:
+        if self._nursery:
+            self._nursery.end()
             os.waitpid(self._nursery.pid, 0)
 
-    # -- one step of waiting ----------------------------------------------------------------------------
+    @property
+    def _is_unfinished(self) -> bool:
+        return len(self.outcomes) < len(self._batch.calls)
+
+    # -- one step of waiting ------------------------------------------------------------------------------
 
     def _wait(self, until: Optional[float] = None) -> None:
-        links = list(self._links.values())
-        nursery = [self._nursery] if self._nursery_lives else []
-        readable = select.select([self._signals.reader, *nursery, *links], [], [], self._patience(until))[0]
-        self._signals.drain()
-        for link in links:
-            if link in readable:
-                self._hear(link)
-        if self._nursery in readable:
-            self._hear_nursery()
-        self._enforce_limits()
+        for descriptor, _ in self._poll.poll(self._patience(until)):
+            listener = self._listeners.get(descriptor)
+            if listener:  # else what was heard before has ended it
+                listener()
+        self._enforce_timeouts()
+        while self._idle and self._post.has_room:
+            self._give_next(self._idle.pop())
 
     def _patience(self, until: Optional[float]) -> Optional[float]:
-        times = [link.deadline for link in self._links.values() if link.deadline is not None]
+        """In milliseconds; None: for ever."""
+        times = [self._deadlines[0][0]] if self._deadlines else []
         times += [until] if until is not None else []
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None
+
+    def _listen(self, descriptor: int, listener: Callable[[], None]) -> None:
+        self._listeners[descriptor] = listener
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _unlisten(self, descriptor: int) -> None:
+        if self._listeners.pop(descriptor, None):
+            self._poll.unregister(descriptor)
+
+    def _hear_signals(self) -> None:
+        """SIGTERM, a process that has ended, or the post has room again."""
+        self._signals.drain()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)  # as PID 1 we inherit orphans as well
+                if not pid:
+                    break
+                if self._nursery and pid == self._nursery.pid:
+                    self._nursery_died(self._nursery, status)
+
+    # -- slots ---------------------------------------------------------------------------------------------
 
     def _hear(self, link: Link) -> None:
         frame = link.receive()
+        if link.hung_up:  # its end will be told; to be woken until then would be of no use
+            self._unlisten(link.fileno())
         if frame is not None:
             self._ended(frame)
             self._give_next(link)
 
-    def _hear_nursery(self) -> None:
-        told = self._nursery.receive()
-        if told is None:
-            self._nursery_died()
-        elif isinstance(told, Death):
-            self._slot_died(told)
-        else:
-            self._links[told.number] = told
-            self._give_next(told)
-
     def _give_next(self, link: Link) -> None:
-        if self._queue and not self._signals.terminated:
+        if link.doomed or link.hung_up or self._signals.terminated:
+            return
+        if not self._post.has_room:
+            self._idle.append(link)
+        elif self._queue:
             call = self._queue.popleft()
-            timeout = self._batch.timeout
-            self._post.started([call])
-            link.give(call, None if timeout is None else time.monotonic() + timeout)
+            if self._batch.timeout is not None:
+                self._deadlines.append((time.monotonic() + self._batch.timeout, link, call))
+            self._post.started(call)
+            link.give(call)
 
-    def _enforce_limits(self) -> None:
+    def _enforce_timeouts(self) -> None:
         now = time.monotonic()
-        for link in self._links.values():
-            if link.deadline is not None and link.deadline <= now and link.call is not None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, link, call = self._deadlines.popleft()
+            if link.call == call and not link.doomed:
                 message = "the call ran into timeout_per_call={}".format(self._batch.timeout)
-                self._state(link.call, {"outcome": protocol.TIMED_OUT, "message": message})
-                link.call = link.deadline = None
-                link.send(signal.SIGKILL)
+                self._state(call, {"outcome": protocol.TIMED_OUT, "message": message})
+                link.kill()
 
-    # -- ends ---------------------------------------------------------------------------------------------
+    def _slot_died(self, death: Death) -> None:
+        link = self._links.pop(death.slot)
+        frame = link.receive()
+        if frame is not None:
+            self._ended(frame)
+        if link.call is not None:
+            self._lost(link, link.call, death.status)
+        link.kill()  # what the call has left running in its group
+        self._unlisten(link.fileno())
+        link.connection.close()
+        if link in self._idle:
+            self._idle.remove(link)
+        if self._queue and not self._signals.terminated and self._nursery:
+            self._unborn += 1
+            self._nursery.ask_for(death.slot)
+
+    def _lost(self, link: Link, call: int, status: int) -> None:
+        """A slot died that had a call."""
+        deaths = self._stillborn.get(call, 0) + 1
+        if self._work.board.has_begun(link.number, call) or deaths >= _TRIES:
+            self._state(call, self._death(status))
+        elif call not in self.outcomes:
+            self._stillborn[call] = deaths
+            self._queue.appendleft(call)
+
+    # -- the nursery ---------------------------------------------------------------------------------------
+
+    def _breed(self) -> None:
+        nursery = Nursery.start(self._work, self._fatal, self._signals)
+        self._nursery: Optional[Nursery] = nursery
+        self._unborn = self._work.plan.slots
+        self._listen(nursery.fileno(), lambda: self._hear_nursery(nursery))
+
+    def _hear_nursery(self, nursery: Nursery) -> None:
+        while True:
+            told = nursery.receive()
+            if told is None:
+                break
+            if isinstance(told, Loading):
+                self._heed_loading(told.function)
+            elif isinstance(told, Refused):
+                self._slot_refused(told)
+            elif isinstance(told, Link):
+                self._slot_born(told)
+            elif told.slot in self._links:
+                self._slot_died(told)
+        if nursery.hung_up:
+            self._unlisten(nursery.fileno())
+
+    def _heed_loading(self, function: Optional[int]) -> None:
+        self._loading = function
+        if function is None and self._fatal:
+            self._state_fatal()
+
+    def _slot_born(self, link: Link) -> None:
+        self._unborn -= 1
+        self._links[link.number] = link
+        self._listen(link.fileno(), lambda: self._hear(link))
+        if self._dismissed:
+            link.dismiss()
+        else:
+            self._give_next(link)
+
+    def _slot_refused(self, refused: Refused) -> None:
+        """The others do its work, if there are any."""
+        self._unborn -= 1
+        if not self._links and not self._unborn:
+            message = "no process can be started for a call: {}".format(refused.why)
+            raise OSError(message)
+
+    def _nursery_died(self, nursery: Nursery, status: int) -> None:
+        self._nursery = None
+        self._hear_nursery(nursery)  # what it has told before
+        self._unlisten(nursery.fileno())
+        nursery.end()
+        if self._loading is None:
+            self._hear_all()
+            self._state_all(self._death(status, "the process that slots are forked from"))
+        elif not self._signals.terminated:
+            self._fatal[self._loading] = self._death(status, "the process that loaded the call's function")
+            if len(self._fatal) < len(self._batch.functions):
+                self._breed()
+            else:
+                self._state_fatal()
+
+    def _state_fatal(self) -> None:
+        """Nothing was said before: the nursery must not be forked from a process that has threads."""
+        fatal = [call for call in self._queue if self._batch.calls[call].function in self._fatal]
+        self._queue = deque(call for call in self._queue if self._batch.calls[call].function not in self._fatal)
+        for call in fatal:
+            self._state(call, self._fatal[self._batch.calls[call].function])
+
+    # -- ends ----------------------------------------------------------------------------------------------
 
     def _ended(self, frame: Frame) -> None:
         if frame.call not in self.outcomes:
@@ -130,55 +249,36 @@ class Monitor:
         """An outcome that the worker states itself."""
         self._ended(Frame(call, outcome, b"", None))
 
-    def _slot_died(self, death: Death) -> None:
-        link = self._links.pop(death.slot, None)
-        if link is None:
-            return
-        self._hear_last(link)
-        if link.call is not None:
-            kills = oom_kills()
-            self._state(link.call, _death(death.status, kills - self._kills))
-            self._kills = kills
-        link.send(signal.SIGKILL)  # what the call has left running in its group
-        link.connection.close()
-        if self._queue and not self._signals.terminated:
-            self._nursery.ask_for(death.slot)
-
-    def _hear_last(self, link: Link) -> None:
-        frame = link.receive()
-        if frame is not None:
-            self._ended(frame)
-
-    def _nursery_died(self) -> None:
-        """Something that is imported crashed it, or it ran out of memory: no call can be started any more."""
-        self._nursery_lives = False
-        _, status = os.waitpid(self._nursery.pid, 0)
-        outcome = _death(status, oom_kills() - self._kills)
-        outcome["message"] += " while the batch's functions were loaded, or slots were forked"
+    def _state_all(self, outcome: Header) -> None:
+        """Of every call that has none yet."""
         for call in range(len(self._batch.calls)):
-            if call not in self.outcomes:
-                self._state(call, outcome)
+            self._state(call, outcome)
+
+    def _hear_all(self) -> None:
+        for link in self._links.values():
+            frame = link.receive()
+            if frame is not None:
+                self._ended(frame)
 
     def _stop(self) -> None:
         """SIGTERM came. The word goes out first; then the calls may use the grace to save what they have."""
-        message = "the job was told to stop (SIGTERM)"
+        self._hear_all()
+        outcome = {"outcome": protocol.STOPPED, "message": "the job was told to stop (SIGTERM)"}
         for call in range(len(self._batch.calls)):
-            if call not in self.outcomes:
-                self._state(call, {"outcome": protocol.STOPPED, "message": message})
+            self.outcomes.setdefault(call, outcome)
+        self._post.ended(protocol.ALL_CALLS, outcome)  # one word for all
         for link in self._links.values():
             link.send(signal.SIGTERM)
 
-
-def _death(status: int, oom_kills: int) -> Header:
-    if not os.WIFSIGNALED(status):
-        code = os.WEXITSTATUS(status)
-        message = "the call's process ended by itself with exit code {}".format(code)
-        return {"outcome": protocol.DIED, "message": message, "code": code}
-    number = os.WTERMSIG(status)
-    kind = protocol.OUT_OF_MEMORY if oom_kills > 0 and number == signal.SIGKILL else protocol.KILLED
-    message = "the call's process was killed by signal {}{}".format(
-        number, ": out of memory" if kind == protocol.OUT_OF_MEMORY else ""
-    )
-    return {"outcome": kind, "message": message, "signal": number}
-
-
+    def _death(self, status: int, who: str = "the call's process") -> Header:
+        """What is said of a call if a process ended so."""
+        if not os.WIFSIGNALED(status):
+            code = os.WEXITSTATUS(status)
+            message = "{} ended by itself with exit code {}".format(who, code)
+            return {"outcome": protocol.DIED, "message": message, "code": code}
+        number = os.WTERMSIG(status)
+        message = "{} was killed by signal {}".format(who, number)
+        if number == signal.SIGKILL and oom_kills() > self._kills:
+            self._kills += 1  # one by one: several may have been killed by now
+            return {"outcome": protocol.OUT_OF_MEMORY, "message": message + ": out of memory", "signal": number}
+        return {"outcome": protocol.KILLED, "message": message, "signal": number}

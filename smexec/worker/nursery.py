@@ -1,30 +1,48 @@
 """The nursery: the process that loads the functions once, and that every slot is a fork of.
 
 It is not the worker itself: what the user's modules do when they are imported (threads, a crash) must not
-reach the one process that lives to tell. The worker asks for slots over a socket, and is told of their ends.
+reach the one process that lives to tell. It forks the slots, tells the worker of their starts and ends over a
+socket, and forks another in the place of one that has ended when the worker asks for it.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import faulthandler
+import gc
 import json
 import os
 import select
 import signal
 import socket
+import sys
 import traceback
+from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Union
+from typing import Any, Container, Deque, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Union
 
 from . import call, slot
 from .batch import Batch
 from .plan import Plan
-from .signals import Signals, held
-from .slot import Link
+from .signals import Signals, held, signal_group
+from .slot import Board, Link
 
 _LARGEST = 4096  # bytes of one message
+
+
+class Loading(NamedTuple):
+    """The nursery is about to load this function; None: it has loaded them all."""
+
+    function: Optional[int]
+
+
+class Refused(NamedTuple):
+    """The system gave no process for a slot."""
+
+    slot: int
+    why: str
 
 
 class Death(NamedTuple):
@@ -35,19 +53,39 @@ class Death(NamedTuple):
     status: int
 
 
+News = Union[Loading, Link, Refused, Death]
+
+
+class Work(NamedTuple):
+    """What a nursery is for.
+
+    :ivar folder: where slots put what is large
+    """
+
+    batch: Batch
+    plan: Plan
+    board: Board
+    folder: Path
+
+
 class Nursery:
     """The worker's view of it.
 
     :ivar pid: its process
+    :ivar hung_up: it says no more
     """
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.pid = pid
+        self.hung_up = False
         self._connection = connection
 
     @classmethod
-    def start(cls, batch: Batch, plan: Plan, folder: Path, signals: Signals) -> Nursery:
-        """Fork it. :param folder: where slots put what is large"""
+    def start(cls, work: Work, without: Container[int], signals: Signals) -> Nursery:
+        """Fork it; it goes on to fork a process for every slot of the plan.
+
+        :param without: functions that are not to be loaded
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with held(signal.SIGTERM):  # until the child has forgotten our handlers: it would be lost there
             pid = os.fork()
@@ -55,12 +93,13 @@ class Nursery:
                 ours.close()
                 signals.forget()
         if pid == 0:
-            _live(batch, plan, folder, theirs)
+            _live(work, without, theirs)
         theirs.close()
+        _lead_group(pid)
         return cls(pid, ours)
 
     def fileno(self) -> int:
-        """For ``select``."""
+        """For ``poll``."""
         return self._connection.fileno()
 
     def ask_for(self, number: int) -> None:
@@ -68,88 +107,169 @@ class Nursery:
         with contextlib.suppress(OSError):  # it is gone: the worker will find out
             self._connection.send(str(number).encode())
 
-    def receive(self) -> Union[Link, Death, None]:
-        """A slot that was asked for, or one that has ended; None if the nursery itself has ended."""
+    def receive(self) -> Optional[News]:
+        """What it tells; None if that is nothing (any more)."""
         try:
-            text, control, _, _ = self._connection.recvmsg(_LARGEST, socket.CMSG_LEN(array.array("i").itemsize))
+            text, control, _, _ = self._connection.recvmsg(
+                _LARGEST, socket.CMSG_LEN(array.array("i").itemsize), socket.MSG_DONTWAIT
+            )
+        except BlockingIOError:
+            return None
         except ConnectionError:
-            return None
+            text, control = b"", []
         if not text:
+            self.hung_up = True
             return None
-        told: Dict[str, Any] = json.loads(text)
-        if "status" in told:
-            return Death(told["slot"], told["pid"], told["status"])
-        descriptors = array.array("i")
-        descriptors.frombytes(control[0][2])
-        return Link(told["slot"], told["pid"], socket.socket(fileno=descriptors[0]))
+        return _news(json.loads(text), control)
 
-    def close(self) -> None:
-        """It ends once its slots have."""
+    def end(self) -> None:
+        """Kill it, and what the user's modules have started when they were imported."""
         self._connection.close()
+        signal_group(self.pid, signal.SIGKILL)
 
 
-def _live(batch: Batch, plan: Plan, folder: Path, connection: socket.socket) -> NoReturn:
+def _news(told: Dict[str, Any], control: List[Tuple[int, int, bytes]]) -> News:
+    if "loading" in told:
+        return Loading(told["loading"])
+    if "why" in told:
+        return Refused(told["slot"], told["why"])
+    if "status" in told:
+        return Death(told["slot"], told["pid"], told["status"])
+    if not control:
+        return Refused(told["slot"], "the worker has too many open files")
+    descriptors = array.array("i")
+    descriptors.frombytes(control[0][2])
+    return Link(told["slot"], told["pid"], socket.socket(fileno=descriptors[0]))
+
+
+def _lead_group(pid: int) -> None:
+    """Parent and child both do it: whoever comes first."""
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)
+
+
+# -- in its own process -------------------------------------------------------------------------------------
+
+
+def _live(work: Work, without: Container[int], connection: socket.socket) -> NoReturn:
     try:
-        for name, value in plan.common.items():
-            os.environ.setdefault(name, value)
-        call.prepare(batch.sources)
-        _load_ahead(batch)
+        _prepare(work)
+        if work.plan.preload:
+            _load_ahead(work.batch, without, connection)
+        _tell(connection, loading=None)
+        slot.flush()  # or each fork would have its copy of a line that was begun
+        gc.freeze()  # a collection in a slot would write to, and so copy, all that they share
         with Signals() as signals:
-            _tend(batch, plan, folder, connection, signals)
+            _Tending(work, connection, signals).go_on()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
 
 
-def _load_ahead(batch: Batch) -> None:
+def _prepare(work: Work) -> None:
+    """A process that is the user's: with the worker's signals, streams and temporary folder it has no more to do."""
+    _lead_group(0)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(line_buffering=True)  # os._exit loses what is buffered
+    if "tempfile" in sys.modules:  # the worker has looked; the user may set TMPDIR and look again
+        sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
+    faulthandler.enable()
+    for name, value in work.plan.common.items():
+        os.environ.setdefault(name, value)
+    call.prepare(work.batch.sources)
+
+
+def _load_ahead(batch: Batch, without: Container[int], connection: socket.socket) -> None:
     """Import what the functions need, here and once. One that cannot be loaded is its calls' outcome, later."""
     for number in range(len(batch.functions)):
-        with contextlib.suppress(Exception):
-            call.load_function(batch, number)
+        if number not in without:
+            _tell(connection, loading=number)
+            with contextlib.suppress(BaseException):
+                call.load_function(batch, number)
 
 
-def _tend(
-    batch: Batch, plan: Plan, folder: Path, connection: socket.socket, signals: Signals
-) -> None:
-    """Fork slots when asked and tell of their ends, until the worker has closed and none is left."""
-    slots: Dict[int, int] = {}  # process → slot
-    waiting: List[socket.socket] = [connection]
-    while waiting or slots:
-        readable = select.select([signals.reader, *waiting], [], [])[0]
-        signals.drain()
-        if connection in readable:
-            order = connection.recv(_LARGEST)
-            if order:
-                number = int(order)
-                pid, end = _fork(batch, plan.of(number), folder, connection, signals)
-                slots[pid] = number
-                _tell(connection, {"slot": number, "pid": pid}, end)
-                end.close()
-            else:
-                waiting.clear()
-        for pid, status in _reap():
-            if pid in slots:
-                _tell(connection, {"slot": slots.pop(pid), "pid": pid, "status": status}, None)
+class _Tending:
+    """Forks slots and tells of their ends, until the worker has closed and none is left."""
 
+    def __init__(self, work: Work, connection: socket.socket, signals: Signals) -> None:
+        self._work = work
+        self._connection = connection
+        self._signals = signals
+        self._slots: Dict[int, int] = {}  # process → slot
+        self._wanted: Deque[int] = deque(range(work.plan.slots))
+        self._dead: Deque[Tuple[int, int]] = deque()  # process, status
+        self._poll = select.poll()
+        self._poll.register(signals.reader, select.POLLIN)
+        self._poll.register(connection, select.POLLIN)
+        self._asked = True
 
-def _fork(
-    batch: Batch, environment: Dict[str, str], folder: Path, connection: socket.socket, signals: Signals
-) -> Tuple[int, socket.socket]:
-    ours, theirs = socket.socketpair()
-    with held(signal.SIGTERM):
-        pid = os.fork()
+    def go_on(self) -> None:
+        while self._asked or self._slots:
+            busy = self._wanted or self._dead
+            for descriptor, _ in self._poll.poll(0 if busy else None):
+                if descriptor == self._connection.fileno():
+                    self._take_order()
+            self._signals.drain()
+            self._dead += _reap()
+            # One of each at a time, so that neither end's messages pile up until both wait for the other.
+            if self._wanted:
+                self._fork(self._wanted.popleft())
+            if self._dead:
+                self._bury(*self._dead.popleft())
+
+    def _take_order(self) -> None:
+        order = b""
+        with contextlib.suppress(ConnectionError):
+            order = self._connection.recv(_LARGEST)
+        if order:
+            self._wanted.append(int(order))
+        else:
+            self._asked = False
+            self._wanted.clear()
+            self._poll.unregister(self._connection)
+
+    def _bury(self, pid: int, status: int) -> None:
+        number = self._slots.pop(pid, None)
+        if number is not None:  # else something that a call has left behind
+            _tell(self._connection, slot=number, pid=pid, status=status)
+
+    def _fork(self, number: int) -> None:
+        try:
+            pid, ours, theirs = _forked(self._signals)
+        except OSError as error:
+            _tell(self._connection, slot=number, why=str(error))
+            return
         if pid == 0:
-            signals.forget()
-    if pid == 0:
+            ours.close()
+            self._connection.close()
+            os.environ.update(self._work.plan.of(number))
+            run = partial(call.run, self._work.batch)
+            slot.serve(run, theirs, number, self._work.board, self._work.folder)
+        theirs.close()
+        _lead_group(pid)
+        self._slots[pid] = number
+        _tell(self._connection, ours, slot=number, pid=pid)
         ours.close()
-        connection.close()
-        os.environ.update(environment)
-        slot.serve(partial(call.run, batch), theirs, folder)
-    theirs.close()
-    with contextlib.suppress(OSError):  # the child does the same: whoever comes first
-        os.setpgid(pid, pid)
-    return pid, ours
+
+
+def _forked(signals: Signals) -> Tuple[int, socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    try:
+        with held(signal.SIGTERM):
+            pid = os.fork()
+            if pid == 0:
+                signals.forget()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    return pid, ours, theirs
 
 
 def _reap() -> List[Tuple[int, int]]:
@@ -164,7 +284,7 @@ def _reap() -> List[Tuple[int, int]]:
     return ended
 
 
-def _tell(connection: socket.socket, what: Dict[str, Any], end: Optional[socket.socket]) -> None:
+def _tell(connection: socket.socket, end: Optional[socket.socket] = None, **what: Any) -> None:
     passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [end.fileno()]))] if end else []
     with contextlib.suppress(OSError):  # the worker is gone, or wants to hear no more
         connection.sendmsg([json.dumps(what).encode()], passed)

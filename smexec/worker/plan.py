@@ -15,6 +15,9 @@ _THREADS = (
     "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+# Has torch.cuda.is_available() ask NVML: a process that has asked CUDA itself cannot use it after a fork.
+# Source: PyTorch's documentation, "CUDA environment variables".
+_FORK_SAFE_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 class Plan(NamedTuple):
@@ -22,11 +25,14 @@ class Plan(NamedTuple):
 
     :ivar common: for all; what the user has set stays
     :ivar gpus: for each slot the GPUs that it sees; empty: all
+    :ivar preload: whether functions are loaded before slots are forked. Not where each slot has GPUs of its own:
+        modules look at those when they are imported
     """
 
     slots: int
     common: Dict[str, str]
     gpus: List[str]
+    preload: bool
 
     def of(self, slot: int) -> Dict[str, str]:
         """What one slot's environment has besides."""
@@ -34,22 +40,36 @@ class Plan(NamedTuple):
 
 
 def make(
-    calls: int, slots: Optional[int], gpus_per_call: int, cpus: Optional[int] = None, gpus: Optional[int] = None
+    calls: int,
+    slots: Optional[int],
+    gpus_per_call: int,
+    cpus: Optional[int] = None,
+    gpus: Optional[int] = None,
 ) -> Plan:
     """As many slots as CPUs (or as ``slots`` says, or as the GPUs suffice for), and no more than calls.
 
     Nested parallelism does not oversubscribe: a slot's libraries use its share of the CPUs.
+
+    :param cpus: of this machine; None: look
+    :param gpus: the same
     """
     cpus = cpus or _cpus()
+    gpus = _gpus() if gpus is None else gpus
     count = slots or cpus
-    visible: List[str] = []
     if gpus_per_call:
-        there = _gpus() if gpus is None else gpus
-        count = max(1, min(slots or there, there // gpus_per_call))
-        groups = [range(start, start + gpus_per_call) for start in range(0, count * gpus_per_call, gpus_per_call)]
-        visible = [",".join(map(str, group)) for group in groups]
+        count = min(slots or gpus, gpus // gpus_per_call)
     count = max(1, min(count, calls))
-    return Plan(count, {name: str(max(1, cpus // count)) for name in _THREADS}, visible)
+    common = {name: str(max(1, cpus // count)) for name in _THREADS}
+    if gpus:
+        common[_FORK_SAFE_CHECK] = "1"
+    return Plan(count, common, _shares(count, gpus_per_call), preload=not gpus_per_call)
+
+
+def _shares(count: int, each: int) -> List[str]:
+    """GPUs for ``CUDA_VISIBLE_DEVICES``: no two slots have the same."""
+    if not each:
+        return []
+    return [",".join(map(str, range(slot * each, (slot + 1) * each))) for slot in range(count)]
 
 
 def _cpus() -> int:

@@ -11,127 +11,201 @@ import os
 import sys
 import threading
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from collections import deque
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from . import protocol
 from .container import OptMl, Orders
 from .protocol import Buffer, Event, Header
 
-_SOON = 0.25  # seconds that news may wait for more to travel with
-_ENOUGH = 4 << 20  # bytes that need not wait
+SOONEST, LATEST = 0.1, 1.0  # seconds between two objects: while there were few, and once there are many
+ENOUGH = 4 << 20  # bytes that need not wait for more
+MOST = 1 << 30  # bytes that may wait; before there are more, no call is started
 
 
 class News(NamedTuple):
-    """A call has started (no ``outcome``), or ended."""
+    """A call has started (no ``outcome``), or ended.
+
+    :ivar sections: their bytes, or the path of a file with them
+    """
 
     call: int
     outcome: Optional[Header]
-    sections: Sequence[Buffer]
+    sections: Union[bytes, str] = b""
 
     @property
     def size(self) -> int:
         """Bytes of its sections."""
-        return sum(memoryview(section).nbytes for section in self.sections)
+        return sum(self.outcome.get("sizes", [])) if self.outcome else 0
+
+
+def interval(sent: int) -> float:
+    """Seconds between an object and the next, after so many.
+
+    A short job's outcomes and a long job's first ones come quickly; a long job costs one request a second.
+    """
+    return min(LATEST, SOONEST * 2.0 ** max(0, min(sent, 64) - 1))
 
 
 class Post:
-    """Sends news in the order in which it is given them."""
+    """Sends news in the order in which it is given them.
 
-    def __init__(self, orders: Orders, opt_ml: OptMl) -> None:
+    :param on_room: called, by a thread, when :attr:`has_room` has become true again
+    """
+
+    def __init__(self, orders: Orders, opt_ml: OptMl, on_room: Callable[[], None]) -> None:
         self._orders = orders
         self._opt_ml = opt_ml
-        self._reaches_s3 = not orders.isolated
-        self._waiting: List[News] = []
-        self._size = 0
-        self._number = 0
-        self._closed = False
+        self._on_room = on_room
+        self._tries_s3 = not orders.isolated
+        self._has_reached = False
+        self._is_doubtful = False  # S3 did not take the last object
+        self._waiting: Deque[News] = deque()
+        self._size = 0  # bytes that wait or are being sent
+        self._sent = 0  # objects
+        self._sent_at = 0.0
+        self._finished = False
+        self._failure: Optional[BaseException] = None
         self._changed = threading.Condition()
         self._thread: Optional[threading.Thread] = None
 
-    def started(self, calls: Sequence[int]) -> None:
-        """These calls have started."""
-        self._add([News(call, None, ()) for call in calls])
+    @property
+    def has_room(self) -> bool:
+        """Whether outcomes leave as fast as they come.
+
+        :raises Exception: they do not leave at all
+        """
+        self._check()
+        return self._size < MOST
+
+    def started(self, call: int) -> None:
+        """This call has started."""
+        self._add(News(call, None))
 
     def ended(self, call: int, outcome: Header, sections: Union[bytes, str, None] = None) -> None:
         """A call has ended.
 
         :param sections: their bytes, or the path of a file with them, which then is ours
         """
-        held: Buffer = _opened(sections) if isinstance(sections, str) else sections or b""
-        self._add([News(call, outcome, _split(held, outcome.get("sizes", [])))])
+        self._add(News(call, outcome, sections or b""))
+
+    def finish(self) -> None:
+        """There will be no more: what is left need not wait."""
+        with self._changed:
+            self._finished = True
+            self._changed.notify()
 
     def close(self) -> None:
-        """Send what is left; return when it is out."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        """Return when everything is out.
+
+        :raises Exception: it cannot be
+        """
+        self.finish()
         if self._thread:
             self._thread.join()
+        self._check()
 
-    def _add(self, news: List[News]) -> None:
+    def _add(self, news: News) -> None:
+        self._check()
         with self._changed:
-            self._waiting += news
-            self._size += sum(piece.size for piece in news)
-            self._changed.notify()
-            if self._thread is None:  # only now: the nursery must have been forked by then
-                self._thread = threading.Thread(target=self._send_all, name="post", daemon=True)
-                self._thread.start()
+            self._waiting.append(news)
+            before, self._size = self._size, self._size + news.size
+            if len(self._waiting) == 1 or before < ENOUGH <= self._size:  # else nobody waits for it
+                self._changed.notify()
+        if self._thread is None:  # only now: the nursery must have been forked by then
+            self._thread = threading.Thread(target=self._send_all, name="post", daemon=True)
+            self._thread.start()
+
+    def _check(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    # -- on the thread -----------------------------------------------------------------------------------
 
     def _send_all(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self._number:  # the first news go at once: the client waits for the start
-                    self._changed.wait_for(lambda: self._size >= _ENOUGH or self._closed, _SOON)
-                news, self._waiting, self._size = self._waiting, [], 0
-                if not news and self._closed:
+        try:
+            while True:
+                news = self._next()
+                if not news:
                     return
-            self._send(news)
+                self._send(news)
+                self._let_go(sum(piece.size for piece in news))
+                del news
+        except BaseException as error:  # nothing more will leave: whoever adds to it is told
+            self._failure = error
+            self._on_room()
+
+    def _next(self) -> List[News]:
+        """What is to be sent now; nothing if there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._finished)
+            # The first object goes at once, and so does one after a while without: somebody may wait for it.
+            due = self._sent_at + interval(self._sent) - time.monotonic() if self._sent else 0.0
+            self._changed.wait_for(lambda: self._size >= ENOUGH or self._finished, max(0.0, due))
+            news, size = [], 0
+            while self._waiting and (not news or size + self._waiting[0].size <= ENOUGH):
+                news.append(self._waiting.popleft())
+                size += news[-1].size
+            return news
+
+    def _let_go(self, size: int) -> None:
+        with self._changed:
+            before, self._size = self._size, self._size - size
+        if self._size < MOST <= before:
+            self._on_room()
 
     def _send(self, news: Sequence[News]) -> None:
         events: List[Dict[str, object]] = []
         sections: List[Buffer] = []
         for piece in news:
-            events.append({"call": piece.call, "outcome": piece.outcome, "sections": len(piece.sections)})
-            sections += piece.sections
-        number, self._number = self._number, self._number + 1
+            own = _sections(piece)
+            events.append({"call": piece.call, "outcome": piece.outcome, "sections": len(own)})
+            sections += own
+        number, self._sent, self._sent_at = self._sent, self._sent + 1, time.monotonic()
         body = protocol.encode_body({"events": events}, sections)
-        purpose = protocol.events_purpose(self._orders.job, number)
-        envelope = protocol.seal(self._orders.key, purpose, body)
-        if not (self._reaches_s3 and self._reach(number, envelope)):
+        envelope = protocol.seal(self._orders.key, protocol.events_purpose(self._orders.job, number), body)
+        if not (self._tries_s3 and self._reach(number, envelope)):
             self._leave(number, envelope)
 
     def _reach(self, number: int, envelope: Sequence[Buffer]) -> bool:
-        """Write to S3; False if it does not take it. One that may take it later is tried again next time."""
+        """Write to S3; False if it does not take it.
+
+        It is given up when it never took anything. When it did, the next object is tried again, but once only.
+        """
         from . import s3  # only now: user code is running by the time that ssl is imported
 
         event = Event(int(time.time() * 1000), self._orders.job, number)
+        tries = 1 if self._is_doubtful else s3.TRIES
         try:
-            s3.put(self._orders.events + event.name, envelope, self._orders.sse_kms_key)
+            s3.put(self._orders.events + event.name, envelope, self._orders.sse_kms_key, tries)
         except s3.Undeliverable as error:
             sys.stderr.write("smexec: {}\n".format(error))
-            self._reaches_s3 = error.may_pass
+            self._tries_s3 = error.may_pass or self._has_reached
+            self._is_doubtful = True
             return False
+        self._has_reached, self._is_doubtful = True, False
         return True
 
     def _leave(self, number: int, envelope: Sequence[Buffer]) -> None:
         """Have the platform take it along, when the job has ended."""
         self._opt_ml.output.mkdir(parents=True, exist_ok=True)
-        with (self._opt_ml.output / str(number)).open("wb") as file:
+        part = self._opt_ml.output / "{}.part".format(number)
+        with part.open("wb") as file:
             file.writelines(envelope)
+        part.rename(self._opt_ml.output / str(number))  # whole or not at all: we may be killed
 
 
-def _opened(path: str) -> memoryview:
-    """A file's bytes without reading them; the file is gone when they are."""
-    with open(path, "rb") as file:
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    os.unlink(path)
-    return content
-
-
-def _split(content: Buffer, sizes: Sequence[int]) -> List[Buffer]:
-    view, parts, start = memoryview(content), [], 0
-    for size in sizes:
-        parts.append(view[start : start + size])
+def _sections(news: News) -> List[Buffer]:
+    """A file's sections are read when they are sent; the file is gone when they are."""
+    if isinstance(news.sections, str):
+        with open(news.sections, "rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        os.unlink(news.sections)
+    else:
+        content = memoryview(news.sections)
+    parts: List[Buffer] = []
+    start = 0
+    for size in news.outcome.get("sizes", []) if news.outcome else []:
+        parts.append(content[start : start + size])
         start += size
-    return list(parts)
+    return parts

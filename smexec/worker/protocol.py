@@ -80,6 +80,9 @@ BAD_SIGNATURE = "bad-signature"
 TIMED_OUT = "timed-out"  # the call ran into timeout_per_call
 STOPPED = "stopped"
 
+#: The call that a word about the whole batch is said of: it is the outcome of all that have none.
+ALL_CALLS = -1
+
 # -- events -----------------------------------------------------------------------------------------------
 
 TIME_DIGITS = 13  # milliseconds since the epoch, until the year 2286
@@ -108,7 +111,8 @@ class Event(NamedTuple):
             return None
         if not (parts[0].isdecimal() and parts[2].isdecimal()):
             return None
-        return cls(int(parts[0]), parts[1], int(parts[2]))
+        event = cls(int(parts[0]), parts[1], int(parts[2]))
+        return event if event.name == name else None
 
 
 class BadSignature(Exception):

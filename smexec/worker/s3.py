@@ -26,6 +26,7 @@ from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequ
 from .protocol import Buffer
 
 TIMEOUT = 20.0  # seconds without a byte
+TRIES = 5
 PAUSE = 0.2  # seconds, doubled before each further try
 PASSING = frozenset([408, 429, *range(500, 600)])  # statuses that a further try may mend
 CHUNK = 1 << 20
@@ -60,7 +61,7 @@ class Undeliverable(Exception):
         self.may_pass = may_pass
 
 
-def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = 5) -> None:
+def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = TRIES) -> None:
     """Write one object, whose bytes are the parts one after the other.
 
     :raises Undeliverable: with the last error's text
@@ -222,5 +223,3 @@ def _chunks(parts: Iterable[Buffer]) -> Iterator[bytes]:
         view = memoryview(part).cast("B")
         for start in range(0, view.nbytes, CHUNK):
             yield bytes(view[start : start + CHUNK])
-
-

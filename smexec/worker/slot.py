@@ -1,35 +1,54 @@
 """A slot: a process that runs one call at a time, so that whatever a call does to it costs nobody else.
 
-Slots are forks of the nursery, which has loaded the functions, so that their modules and large arguments are in
-memory once. A slot takes a call's number from its link and gives back a frame: the outcome.
+Slots are forks of the nursery, which has loaded the functions, so that their modules are in memory once. A slot
+takes a call's number from its link and gives back a frame: the outcome.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import faulthandler
 import json
+import mmap
 import os
 import signal
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import traceback
 from pathlib import Path
-from typing import Callable, List, NamedTuple, NoReturn, Optional
+from typing import Any, Callable, List, NamedTuple, NoReturn, Optional
 
 from .call import Outcome
 from .container import offer_to_oom_killer
 from .protocol import Buffer, Header
+from .signals import signal_group
+
+SPILL = 1 << 20  # bytes of sections from which they go by a file, and not through the link
 
 _NUMBER = struct.Struct(">I")
 _FRAME = struct.Struct(">IIQ")  # call, length of the header, length of what follows it here
-_SPILL = 1 << 20  # bytes of sections from which they go by a file, and not through the link
+_CHUNK = 1 << 18
 
 Run = Callable[[int], Outcome]
+
+
+class Board:
+    """Which call each slot has begun last: memory that worker and slots share.
+
+    A call that was handed to a slot which died before it began is not that death's victim.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._memory = mmap.mmap(-1, slots * _NUMBER.size)
+
+    def begin(self, slot: int, call: int) -> None:
+        """The slot says so."""
+        _NUMBER.pack_into(self._memory, slot * _NUMBER.size, call + 1)
+
+    def has_begun(self, slot: int, call: int) -> bool:
+        """The worker asks."""
+        return bool(_NUMBER.unpack_from(self._memory, slot * _NUMBER.size)[0] == call + 1)
 
 
 class Frame(NamedTuple):
@@ -45,47 +64,63 @@ class Frame(NamedTuple):
 
 
 class Link:
-    """The worker's end of a slot: which call it has, and what has come back of it so far."""
+    """The worker's end of a slot: which call it has, and what has come back of it so far.
+
+    :ivar hung_up: nothing can come back any more, though the process may live
+    :ivar doomed: it was sent SIGKILL, and is to have no further call
+    """
 
     def __init__(self, number: int, pid: int, connection: socket.socket) -> None:
         self.number = number
         self.pid = pid
         self.connection = connection
         self.call: Optional[int] = None
-        self.deadline: Optional[float] = None
+        self.hung_up = False
+        self.doomed = False
         self._received = bytearray()
 
     def fileno(self) -> int:
-        """For ``select``."""
+        """For ``poll``."""
         return self.connection.fileno()
 
-    def give(self, call: int, deadline: Optional[float]) -> None:
+    def give(self, call: int) -> None:
         """Have the slot run a call."""
-        self.call, self.deadline = call, deadline
+        self.call = call
         with contextlib.suppress(OSError):  # it died meanwhile: its status will say so
             self.connection.sendall(_NUMBER.pack(call))
 
     def receive(self) -> Optional[Frame]:
         """What has come, if that makes a whole frame."""
-        with contextlib.suppress(BlockingIOError, ConnectionError):
+        try:
             while True:
-                chunk = self.connection.recv(1 << 18, socket.MSG_DONTWAIT)
+                chunk = self.connection.recv(_CHUNK, socket.MSG_DONTWAIT)
                 if not chunk:
+                    self.hung_up = True
                     break
                 self._received += chunk
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.hung_up = True
         return self._frame()
 
     def _frame(self) -> Optional[Frame]:
-        if len(self._received) < _FRAME.size:
+        if len(self._received) < _FRAME.size or self.doomed:
             return None
         call, header_size, size = _FRAME.unpack_from(self._received)
         start = _FRAME.size + header_size
-        if len(self._received) < start + size:
+        if call == self.call and len(self._received) < start + size:
             return None
-        header = json.loads(bytes(self._received[_FRAME.size : start]))
+        try:
+            header = json.loads(bytes(self._received[_FRAME.size : start])) if call == self.call else None
+        except ValueError:
+            header = None
+        if header is None:  # the call has written to our descriptor
+            self.kill()
+            return None
         sections = bytes(self._received[start : start + size])
         del self._received[: start + size]
-        self.call = self.deadline = None
+        self.call = None
         file = header.pop("file", None)
         return Frame(call, header, None if file else sections, file)
 
@@ -94,14 +129,19 @@ class Link:
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
 
+    def kill(self) -> None:
+        """End it and all that it has started in its group."""
+        self.doomed = True
+        self.send(signal.SIGKILL)
+
     def send(self, number: int) -> None:
         """Signal the slot's process and all that it has started in its group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        signal_group(self.pid, number)
 
 
-def serve(run: Run, connection: socket.socket, folder: Path) -> NoReturn:
+def serve(run: Run, connection: socket.socket, number: int, board: Board, folder: Path) -> NoReturn:
     """The whole life of a slot's process. It must not return: the frames above are the nursery's."""
+    me = os.getpid()
     try:
         _prepare()
         while True:
@@ -109,42 +149,72 @@ def serve(run: Run, connection: socket.socket, folder: Path) -> NoReturn:
             if len(order) < _NUMBER.size:
                 break
             (call,) = _NUMBER.unpack(order)
+            board.begin(number, call)
             outcome = run(call)
-            _flush()  # what the call printed is to be found by whoever is told of its end
+            flush()  # what the call printed is to be found by whoever is told of its end
+            if os.getpid() != me:  # a fork that the call made, and left to run on
+                os._exit(1)
             _give_back(connection, call, outcome, folder)
             del outcome
         _end_as_python_does()
-    except BaseException:  # a full disk, an atexit handler: there is nobody left to raise it to
+    except BaseException:  # an atexit handler, a call that closed every file: there is nobody to raise it to
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def flush() -> None:
+    """What is printed is out."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the user may have closed them, or put anything in their place
+            stream.flush()
 
 
 def _give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
     views = [memoryview(section).cast("B") for section in outcome.sections]
     header = dict(outcome.header, sizes=[view.nbytes for view in views])
     inline: List[Buffer] = list(views)
-    if sum(header["sizes"]) >= _SPILL:
+    if sum(header["sizes"]) >= SPILL:
         path = folder / "outcome-{}".format(call)
-        with path.open("wb") as file:
-            file.writelines(views)
-        header["file"], inline = str(path), []
+        if _spill(path, views):
+            header["file"], inline = str(path), []
     text = json.dumps(header).encode()
     size = sum(memoryview(part).nbytes for part in inline)
-    connection.sendall(b"".join([_FRAME.pack(call, len(text), size), text, *inline]))
+    connection.sendall(b"".join([_FRAME.pack(call, len(text), size), text]))
+    for part in inline:
+        connection.sendall(part)
+
+
+def _spill(path: Path, views: List[memoryview]) -> bool:
+    """Write a file; False if that is not possible: then there is still the link."""
+    try:
+        with path.open("wb") as file:
+            file.writelines(views)
+    except OSError as error:  # a full disk
+        sys.stderr.write("smexec: {} cannot be written: {}\n".format(path, error))
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return False
+    return True
 
 
 def _prepare() -> None:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(line_buffering=True)  # os._exit loses what is buffered
-    tempfile.tempdir = None  # the worker has looked; the call may set TMPDIR and look again
     offer_to_oom_killer()
-    faulthandler.enable()
+    _part_random_numbers()
+
+
+def _part_random_numbers() -> None:
+    """Forks of one process would all draw the same numbers.
+
+    Python's own generator sees to that itself. NumPy's does not; one that the user has seeded is left alone.
+    """
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        generator = random.mtrand._rand._bit_generator  # noqa: SLF001  # no public name tells who seeded it
+        if getattr(generator, "_seed_seq", generator) is not None:
+            random.seed()
 
 
 def _end_as_python_does() -> None:
@@ -152,12 +222,8 @@ def _end_as_python_does() -> None:
 
     Private names, but the ones that multiprocessing uses in its own forked children, 3.8 to 3.14.
     """
+    import atexit
+
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
     atexit._run_exitfuncs()  # noqa: SLF001
-    _flush()
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the call may have closed them, or put anything in their place
-            stream.flush()
+    flush()

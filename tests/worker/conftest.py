@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
+import itertools
 import json
 import os
 import pickle
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,29 +21,26 @@ import pytest
 
 from smexec.capture import pickling
 from smexec.capture.layers import worker_layer
+from smexec.core.assembly import Assembly, assemble
+from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.work import Call, Place
-from smexec.worker import protocol, s3
-from smexec.worker.protocol import Header
+from smexec.core.work import Batch, Call, Function, Place
+from smexec.worker import batch, protocol, s3
+from smexec.worker.batch import PackedCall
+from smexec.worker.protocol import Buffer, Header
 
 JOB = "smexec-f-abcdefgh-00001"
 KEY = bytes(range(32))
+HERE = protocol.python_version(sys.version_info)
+BATCH_PURPOSE = protocol.batch_purpose(JOB)
 
 
-class Ended(NamedTuple):
-    """What a worker left behind.
+class Told(NamedTuple):
+    """What was said of a call's end: the header, and the pickle's sections."""
 
-    :ivar failure: the text of ``/opt/ml/output/failure``, or None
-    :ivar outcome: the header of the outcome, or None if there is none
-    """
-
-    code: int
-    stdout: str
-    stderr: str
-    failure: str | None
-    outcome: Header | None
+    header: Header
     sections: Sequence[memoryview]
 
     @property
@@ -50,8 +49,69 @@ class Ended(NamedTuple):
         return pickle.loads(self.sections[0], buffers=self.sections[1:])
 
 
+class News:
+    """Envelopes that a worker wrote, opened.
+
+    :ivar started: calls, in the order of their starts
+    :ivar ended: what was said of each call's end, in the order of their ends
+    """
+
+    def __init__(self, envelopes: Iterable[tuple[int, bytes]]) -> None:
+        self.started: list[int] = []
+        self.ended: dict[int, Told] = {}
+        for number, envelope in envelopes:
+            purpose = protocol.events_purpose(JOB, number)
+            header, sections = protocol.unseal(KEY, purpose, bytearray(envelope))
+            self._hear(header["events"], iter(sections))
+
+    def _hear(self, events: Sequence[Header], sections: Iterator[memoryview]) -> None:
+        for event in events:
+            own = list(itertools.islice(sections, event["sections"]))
+            if event["outcome"] is None:
+                self.started.append(event["call"])
+            else:
+                assert event["call"] not in self.ended
+                self.ended[event["call"]] = Told(event["outcome"], own)
+
+
+class Ended(NamedTuple):
+    """What a worker left behind.
+
+    :ivar failure: the text of ``/opt/ml/output/failure``, or None
+    :ivar news: what it said, if it is isolated
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+    failure: str | None
+    news: News
+
+    @property
+    def outcome(self) -> Header | None:
+        """What was said of the end of the first call, or of the whole batch."""
+        told = next(iter(self.news.ended.values()), None)
+        return told.header if told else None
+
+    @property
+    def value(self) -> Any:
+        """What the only call returned, or the exception that it raised."""
+        (told,) = self.news.ended.values()
+        return told.value
+
+    @property
+    def values(self) -> dict[int, Any]:
+        """The same for each call."""
+        return {call: told.value for call, told in self.news.ended.items()}
+
+    @property
+    def kinds(self) -> dict[int, str]:
+        """How each call ended."""
+        return {call: told.header["outcome"] for call, told in self.news.ended.items()}
+
+
 class Container:
-    """Isolated from the network unless told otherwise, so that outcomes come by the output folder."""
+    """Isolated from the network unless told otherwise, so that news come by the output folder."""
 
     def __init__(self, folder: Path) -> None:
         self.opt_ml = folder / "opt" / "ml"
@@ -64,18 +124,53 @@ class Container:
     worker = worker_layer(protocol.WORKER_FILE).content
 
     def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Container:
-        """Put a call in its channel."""
-        return self.envelope(pickling.dump_call(function, args, kwargs, None))
+        """A batch of one call."""
+        return self.calls([(function, args, kwargs)])
 
-    def envelope(
-        self, sections: Sequence[Any], *, key: bytes = KEY, purpose: str | None = None, **header: Any
+    def map(self, function: Callable[..., Any], arguments: Iterable[Any], **how: Any) -> Container:
+        """A batch: the function of each argument."""
+        return self.calls([(function, (argument,), {}) for argument in arguments], **how)
+
+    def calls(
+        self, calls: Iterable[tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]], **how: Any
     ) -> Container:
-        """Put these sections in the call's channel."""
-        header = {"python": protocol.python_version(sys.version_info), **header}
-        body = protocol.encode_body(header, sections)
-        parts = protocol.seal(key, purpose or protocol.call_purpose(JOB), body)
-        self._write(f"input/data/{protocol.CALL_CHANNEL}/{protocol.CALL_FILE}", b"".join(parts))
+        """A batch of these calls.
+
+        :param how: ``slots``, ``timeout``, ``gpus``
+        """
+        functions: dict[int, Function] = {}
+        packed = []
+        for function, args, kwargs in calls:
+            dumped = functions.setdefault(id(function), pickling.dump_function(function, None))
+            arguments = pickling.dump_arguments(function, args, kwargs, None)
+            packed.append(Call(dumped, arguments, Settings(), Kind("batch")))
+        return self.put(assemble(Batch(packed), {"python": HERE, **how}, sha256))
+
+    def put(self, assembly: Assembly) -> Container:
+        """Put a batch in its channels."""
+        parts = protocol.seal(KEY, protocol.batch_purpose(JOB), assembly.body)
+        for digest, section in assembly.shared.items():
+            self._write(f"input/data/{protocol.SHARED_CHANNEL}/{digest}", bytes(section))
+        return self.envelope(parts)
+
+    def envelope(self, parts: Sequence[Buffer]) -> Container:
+        """Put anything in the batch's channel."""
+        self._write(f"input/data/{protocol.BATCH_CHANNEL}/{protocol.BATCH_FILE}", b"".join(parts))
         return self
+
+    def pickled(
+        self,
+        function: bytes,
+        arguments: bytes,
+        *,
+        key: bytes = KEY,
+        purpose: str = BATCH_PURPOSE,
+        **header: Any,
+    ) -> Container:
+        """A batch of one call that is pickled already."""
+        calls = [PackedCall(0, [1])]
+        body = batch.encode({"python": HERE, **header}, calls, [[0]], [function, arguments], {})
+        return self.envelope(protocol.seal(key, purpose, body))
 
     @property
     def hyperparameters(self) -> Path:
@@ -90,7 +185,7 @@ class Container:
     ) -> subprocess.Popen[str]:
         """The container's process, started as the request says.
 
-        :param change: a statement about the module ``job`` to start with, such as ``job.GRACE = 0``
+        :param change: a statement about the worker's modules to start with, such as ``monitor.GRACE = 0``
         :param ordered: whether the hyperparameters are there
         """
         if ordered:
@@ -117,15 +212,16 @@ class Container:
     def changed(self, python: str, change: str) -> list[str]:
         """A command that changes the worker and runs it."""
         worker = self.opt_ml / "input" / "data" / protocol.WORKER_CHANNEL / protocol.WORKER_FILE
-        program = f"import sys; sys.path.insert(0, {str(worker)!r}); from _smexec_worker import job; {change}"
+        modules = "import container, job, monitor, nursery, post, slot"
+        program = f"import sys; sys.path.insert(0, {str(worker)!r}); from _smexec_worker {modules}; {change}"
         return [python, "-c", f"{program}; sys.exit(job.main())"]
 
     def command(self, python: str) -> list[str]:
         """ContainerEntrypoint, with the layout's place in it, as without a mount namespace."""
-        call = Call("f", [], {}, Settings())
+        call = Call(Function("f", [], {}), [], Settings(), Kind("batch"))
         place = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "image", "s3://b", python)
         digest = worker_layer(protocol.WORKER_FILE).sha256
-        request = create_training_job(call, JOB, Run(), place, digest)
+        request = create_training_job(Batch([call]), JOB, Run(), place, digest)
         entrypoint: list[str] = request["AlgorithmSpecification"]["ContainerEntrypoint"]
         return [item.replace("/opt/ml", str(self.opt_ml)) for item in entrypoint]
 
@@ -135,19 +231,17 @@ class Container:
 
     def gather(self, process: subprocess.Popen[str]) -> Ended:
         """What is there once the process has ended."""
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=60)
         failure = self.opt_ml / "output" / "failure"
         text = failure.read_text(encoding="utf-8") if failure.exists() else None
-        header, sections = self.outcome()
         assert list(self.home.iterdir()) == []  # what is in TMPDIR would stay on a machine
-        return Ended(process.returncode, stdout, stderr, text, header, sections)
+        return Ended(process.returncode, stdout, stderr, text, self.news())
 
-    def outcome(self) -> tuple[Header | None, Sequence[memoryview]]:
-        """From the output folder, if there is one by now."""
-        path = self.opt_ml / "output" / "data" / protocol.OUTPUT_FOLDER / protocol.OUTCOME_EVENT
-        if not path.exists():
-            return None, []
-        return protocol.unseal(KEY, protocol.outcome_purpose(JOB), bytearray(path.read_bytes()))
+    def news(self) -> News:
+        """What lies in the output folder by now."""
+        folder = self.opt_ml / "output" / "data" / protocol.OUTPUT_FOLDER
+        numbers = sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+        return News((number, (folder / str(number)).read_bytes()) for number in numbers)
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.opt_ml / name
@@ -161,6 +255,10 @@ class Container:
                 process.kill()
             process.communicate()
         shutil.rmtree(self.home)
+
+
+def sha256(section: Buffer) -> str:
+    return hashlib.sha256(section).hexdigest()
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
 from smexec.worker import protocol
 
 HERE = protocol.python_version(sys.version_info)
+NO_ARGUMENTS = pickle.dumps(((), {}))
 
 
 def exit_with(code: Any) -> None:
@@ -92,15 +94,9 @@ def test_tracebacks_show_source_lines_that_only_the_client_has(container: Any) -
     source = "def f():\n    return 1 / 0  # the line\n"
     namespace: dict[str, Any] = {}
     exec(compile(source, "/nowhere/notebook.py", "exec"), namespace)
-    sections = pickle_by_value(namespace["f"])
-    ended = container.envelope(sections, sources={"/nowhere/notebook.py": source}).run()
+    sources = {"/nowhere/notebook.py": source}
+    ended = container.pickled(cloudpickle.dumps(namespace["f"]), NO_ARGUMENTS, sources=sources).run()
     assert "1 / 0  # the line" in ended.outcome["traceback"]
-
-
-def pickle_by_value(function: Callable[..., Any]) -> list[Any]:
-    import cloudpickle
-
-    return [cloudpickle.dumps((function, (), {}))]
 
 
 def test_an_exceptions_attributes_and_notes_travel(container: Any) -> None:
@@ -249,7 +245,6 @@ def test_a_call_that_ends_the_process_while_it_is_unpickled(container: Any) -> N
         "outcome": "died",
         "code": 5,
         "message": "the call's process ended by itself with exit code 5",
-        "sizes": [],
     }
 
 
@@ -257,17 +252,17 @@ def test_a_call_that_ends_the_process_while_it_is_unpickled(container: Any) -> N
 
 
 def test_another_python_is_refused_before_anything_is_unpickled(container: Any) -> None:
-    ended = container.envelope([b"no pickle"], python="2.99").run()
+    ended = container.pickled(b"no", b"pickle", python="2.99").run()
     assert (ended.code, ended.outcome["outcome"]) == (3, "python-mismatch")
     assert (ended.outcome["client"], ended.outcome["container"]) == ("2.99", HERE)
     assert ended.failure == f"smexec: Python mismatch: the client runs Python 2.99, the container {HERE}"
 
 
 @pytest.mark.parametrize(
-    "given", [{"key": b"k" * 32}, {"purpose": "call another-job"}, {"purpose": "outcome x"}]
+    "given", [{"key": b"k" * 32}, {"purpose": "batch another-job"}, {"purpose": "events x 0"}]
 )
-def test_a_call_that_this_runs_client_did_not_write_for_this_job(container: Any, given: Any) -> None:
-    ended = container.envelope([pickle.dumps((print, ("!",), {}))], **given).run()
+def test_a_batch_that_this_runs_client_did_not_write_for_this_job(container: Any, given: Any) -> None:
+    ended = container.pickled(pickle.dumps(print), pickle.dumps((("!",), {})), **given).run()
     assert (ended.code, ended.outcome["outcome"], ended.stdout) == (3, "bad-signature", "")
     assert "signature does not hold" in ended.failure
 
@@ -344,7 +339,7 @@ def test_the_word_goes_out_although_the_call_does_not_listen(container: Any) -> 
     process = container.call(ignore).start()
     pid = int(process.stdout.readline())
     process.terminate()
-    wait_until(lambda: container.outcome()[0] is not None)
+    wait_until(lambda: bool(container.news().ended))
     assert process.poll() is None  # the call has its grace
     os.kill(pid, signal.SIGKILL)
     ended = container.gather(process)
@@ -356,7 +351,7 @@ def test_a_call_that_does_not_listen_is_killed_after_its_grace(container: Any) -
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         wait_for_ever()
 
-    process = container.call(ignore).start(change="job.GRACE = 0.05")
+    process = container.call(ignore).start(change="monitor.GRACE = 0.05")
     begun(process)
     process.terminate()
     assert container.gather(process).code == 143
@@ -413,7 +408,7 @@ def test_a_thread_that_never_ends_holds_the_job_only_for_a_while(container: Any)
         threading.Thread(target=threading.Event().wait).start()
         return 1
 
-    ended = container.call(leave_a_thread).run(change="job.LINGER = 0.05")
+    ended = container.call(leave_a_thread).run(change="monitor.LINGER = 0.05")
     assert (ended.code, ended.value) == (0, 1)
 
 
@@ -580,7 +575,7 @@ MODERN = [version for version in PYTHONS if version.startswith("3.") and int(ver
 
 @pytest.mark.parametrize("version", MODERN)
 def test_the_worker_runs_on_every_python_since_3_8(container: Any, version: str) -> None:
-    container.envelope([pickle.dumps((divmod, (17, 5), {}), 4)], python=version)
+    container.pickled(pickle.dumps(divmod, 4), pickle.dumps(((17, 5), {}), 4), python=version)
     ended = container.run(PYTHONS[version])
     assert (ended.code, ended.value, ended.stderr) == (0, (3, 2), "")
 

@@ -16,16 +16,16 @@ from smexec.worker.protocol import (
     BadSignature,
     Buffer,
     Event,
-    call_purpose,
+    batch_purpose,
     decode_body,
     encode_body,
-    outcome_purpose,
+    events_purpose,
     seal,
     unseal,
 )
 
 KEY = b"k" * 32
-PURPOSE = call_purpose("job")
+PURPOSE = batch_purpose("job")
 
 keys = st.binary(min_size=1, max_size=64).filter(lambda key: key.rstrip(b"\0") != b"")
 sections = st.lists(st.binary(max_size=100), max_size=4)
@@ -84,9 +84,11 @@ def test_another_key_does_not_open_it(one: bytes, other: bytes) -> None:
         unseal(other, PURPOSE, envelope({}, [], one))
 
 
-@given(job_names, job_names)
-def test_an_envelope_has_one_purpose(job: str, other: str) -> None:
-    purposes = {call_purpose(job), call_purpose(other), outcome_purpose(job), outcome_purpose(other)}
+@given(job_names, job_names, st.integers(0, 99), st.integers(0, 99))
+def test_an_envelope_has_one_purpose(job: str, other: str, number: int, later: int) -> None:
+    purposes = {batch_purpose(job), batch_purpose(other)}
+    purposes |= {events_purpose(*at) for at in ((job, number), (job, later), (other, number))}
+    assert len(purposes) == len({job, other}) + len({(job, number), (job, later), (other, number)})
     for purpose in purposes:
         for wrong in purposes - {purpose}:
             with pytest.raises(BadSignature, match="does not hold for"):
@@ -94,8 +96,8 @@ def test_an_envelope_has_one_purpose(job: str, other: str) -> None:
 
 
 def test_the_purpose_cannot_be_continued_in_the_body() -> None:
-    """Else the signature of ("call a", "b...") would be that of ("call ab", "...")."""
-    signed = [protocol.sign(KEY, "call a", [b"b"]), protocol.sign(KEY, "call ab", [b""])]
+    """Else the signature of ("batch a", "b...") would be that of ("batch ab", "...")."""
+    signed = [protocol.sign(KEY, "batch a", [b"b"]), protocol.sign(KEY, "batch ab", [b""])]
     assert signed[0] != signed[1]
 
 
@@ -147,23 +149,26 @@ def test_arrays_of_every_shape(shape: tuple[int, ...]) -> None:
 # -- events --------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, 10**13 - 1), job_names, st.sampled_from(["started", "outcome"]))
-def test_events_come_out_of_their_names(milliseconds: int, job: str, kind: str) -> None:
-    event = Event(milliseconds, job, kind)
+numbers = st.integers(0, 10**9)
+
+
+@given(st.integers(0, 10**13 - 1), job_names, numbers)
+def test_events_come_out_of_their_names(milliseconds: int, job: str, number: int) -> None:
+    event = Event(milliseconds, job, number)
     assert Event.parse(event.name) == event
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**13 - 1), job_names), min_size=1))
-def test_names_sort_by_time(given: list[tuple[int, str]]) -> None:
-    names = sorted(Event(milliseconds, job, "outcome").name for milliseconds, job in given)
+@given(st.lists(st.tuples(st.integers(0, 10**13 - 1), job_names, numbers), min_size=1))
+def test_names_sort_by_time(given: list[tuple[int, str, int]]) -> None:
+    names = sorted(Event(*event).name for event in given)
     times = [event.milliseconds for event in map(Event.parse, names) if event]
-    assert times == sorted(milliseconds for milliseconds, _ in given)
+    assert times == sorted(milliseconds for milliseconds, _, _ in given)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["", "readme.txt", "1_job_outcome", "x234567890123_job_outcome", "1234567890123_job",
-     "1234567890123_job_outcome_2", "²234567890123_job_outcome"],
+    ["", "readme.txt", "1_job_2", "x234567890123_job_2", "1234567890123_job", "1234567890123_job_outcome",
+     "1234567890123_job_2_2", "²234567890123_job_2", "1234567890123_job_²", "1234567890123_job_-1"],
 )  # fmt: skip
 def test_what_others_put_there_is_no_event(name: str) -> None:
     assert Event.parse(name) is None

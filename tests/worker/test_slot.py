@@ -1,57 +1,135 @@
-"""What does not show from outside; how slots behave is in test_main."""
+"""What does not show from outside; how slots behave is in test_main and test_monitor."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
+import socket
+from pathlib import Path
+from typing import Any
 
-from smexec.worker.slot import Signals
+import pytest
 
-SPINNING = """
-import os, select, signal, sys, tempfile
 from smexec.worker import slot
-
-def close_everything_and_go_on():
-    os.closerange(3, 256)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)  # ends the process
-    signal.pause()
-
-def counted(*args):
-    global count
-    count += 1
-    return really(*args)
-
-count, really, select.select = 0, select.select, counted
-with slot.Signals() as signals, tempfile.TemporaryFile() as report:
-    running = slot.Slot.start(close_everything_and_go_on, report, signals)
-    running.wait()
-    running.end()
-print(running.status, running.reported, count < 20, count)
-"""
+from smexec.worker.call import Outcome
+from smexec.worker.slot import Board, Link
 
 
-def test_a_call_that_has_hung_up_is_waited_for_in_peace() -> None:
-    command = [sys.executable, "-c", SPINNING]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
-    assert done.stdout.startswith(f"{signal.SIGALRM:d} False True")
+NOBODY = 2**31 - 1  # beyond what any system gives a process
 
 
-def test_signals_are_given_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)]
-    with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.terminated
-        assert os.read(signals.reader, 10) == bytes([signal.SIGTERM])
-    assert signal.set_wakeup_fd(-1) == -1
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)] == before
+@pytest.fixture(autouse=True)
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Signals that would have been sent: no test of this module sends one."""
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "killpg", lambda *what: killed.append(what))
+    return killed
 
 
-def test_draining_leaves_nothing_to_wait_for() -> None:
-    with Signals() as signals:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGCHLD)
-        signals.drain()
-        signals.drain()
-        assert not os.get_blocking(signals.reader)
+@pytest.fixture
+def ends() -> Any:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
+    slot._give_back(connection, call, outcome, folder)
+
+
+def test_an_outcome_comes_through_the_link(ends: Any, tmp_path: Path) -> None:
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    assert link.receive() is None
+    link.give(7)
+    assert theirs.recv(10) == b"\0\0\0\x07"
+    give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab", memoryview(b"c")]), tmp_path)
+    frame = link.receive()
+    assert frame == (7, {"outcome": "value", "sizes": [2, 1]}, b"abc", None)
+    assert link.call is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_comes_in_pieces(ends: Any, tmp_path: Path) -> None:
+    ours, theirs = ends
+    inner, outer = socket.socketpair()
+    with inner, outer:
+        give_back(inner, 3, Outcome({"outcome": "value"}, [b"x" * 99]), tmp_path)
+        content = outer.recv(1000)
+    link = Link(0, NOBODY, ours)
+    link.call = 3
+    for at in range(len(content) - 1):
+        theirs.send(content[at : at + 1])
+        assert link.receive() is None
+        assert link.call == 3
+    theirs.send(content[-1:])
+    frame = link.receive()
+    assert frame is not None
+    assert frame.sections == b"x" * 99
+
+
+def test_half_a_frame_of_a_slot_that_died_is_none(ends: Any) -> None:
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    link.call = 3
+    theirs.send(b"\0\0\0\x03" + b"\0\0\0\xff" + bytes(8) + b"{")
+    theirs.close()
+    assert link.receive() is None
+    assert (link.call, link.hung_up) == (3, True)
+
+
+@pytest.mark.parametrize("junk", [bytes(16), b"hello" * 4, b"\0\0\0\x03" + b"\0\0\0\x02" + bytes(8) + b"{!"])
+def test_a_slot_that_writes_junk_is_killed(ends: Any, killed: list[tuple[int, int]], junk: bytes) -> None:
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    link.call = 3
+    theirs.send(junk)
+    assert link.receive() is None
+    assert (killed, link.call) == ([(NOBODY, signal.SIGKILL)], 3)  # the call's end is its process's
+
+
+def test_a_large_outcome_goes_by_a_file(ends: Any, tmp_path: Path) -> None:
+    ours, theirs = ends
+    content = os.urandom(slot.SPILL)
+    give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab", content]), tmp_path)
+    link = Link(0, NOBODY, ours)
+    link.call = 7
+    frame = link.receive()
+    assert frame is not None
+    assert (frame.sections, frame.header["sizes"]) == (None, [2, slot.SPILL])
+    assert Path(frame.file or "").read_bytes() == b"ab" + content
+
+
+def test_where_no_file_can_be_written_it_goes_through_the_link(
+    ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slot, "SPILL", 10)
+    ours, theirs = ends
+    give_back(theirs, 7, Outcome({"outcome": "value"}, [bytes(100)]), tmp_path / "gone")
+    link = Link(0, NOBODY, ours)
+    link.call = 7
+    frame = link.receive()
+    assert frame is not None
+    assert (frame.sections, frame.file) == (bytes(100), None)
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_slot_that_is_gone_takes_orders_in_silence(ends: Any) -> None:
+    ours, theirs = ends
+    theirs.close()
+    link = Link(0, NOBODY, ours)
+    link.give(1)
+    link.dismiss()
+    link.send(signal.SIGTERM)
+    link.kill()
+    assert link.doomed
+
+
+def test_what_has_begun_shows_on_the_board() -> None:
+    board = Board(3)
+    assert not board.has_begun(0, 0)
+    board.begin(1, 0)
+    assert [board.has_begun(slot, 0) for slot in range(3)] == [False, True, False]
+    board.begin(1, 9_999)
+    assert not board.has_begun(1, 0)
+    assert board.has_begun(1, 9_999)
