@@ -103,6 +103,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Figures of this machine: import time, time to the first result."""
-    install(session, "local")
-    session.run("python", "benchmarks/first_result.py", *session.posargs)
+    """Measure smexec beside others: ``nox -s bench -- fanout latency --quick``."""
+    install(session, "local", "report", groups=("bench",))
+    # Each of the others is installed in an environment of its own there.
+    environments = Path(session.create_tmp()).absolute() / "environments"
+    session.run("python", "-m", "benchmarks", "--environments", str(environments), *session.posargs)

@@ -6,16 +6,17 @@ launching the machine takes 85–200 s, which is most of any wait.
 
 from __future__ import annotations
 
-import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.setting import Setting
+from benchmarks.table import Result, Table
 
 IMPORT = (
     "import time; start = time.perf_counter(); import smexec; print(time.perf_counter() - start, flush=True)"
@@ -51,19 +52,27 @@ def without_a_service() -> float:
     return seconds
 
 
-def report(name: str, unit: str, measure: Callable[[], float], times: int) -> None:
-    """Print the median and the range of several measurements."""
-    values = [measure() for _ in range(times)]
+def first_result(setting: Setting) -> Result:
+    """The wait for the import, for the first result, for one call among many."""
+    times = 3 if setting.quick else 5
+    table = Table("Waiting, on this machine", ("what", "median", "range", "n"))
+    milliseconds = [1000 * in_a_fresh_interpreter(IMPORT) for _ in range(times)]
+    _add(table, "import smexec, ms", milliseconds)
+    _add(table, "nothing running to first result, s", [without_a_service() for _ in range(times)])
+    _measure_running_service(table, times)
+    return Result([table])
+
+
+def _add(table: Table, what: str, values: Sequence[float]) -> None:
     middle = statistics.median(values)
-    print(f"{name:<48} {middle:>9.2f} {unit:<8} ({min(values):.2f}–{max(values):.2f}, n={times})", flush=True)
+    table.add(what, f"{middle:.2f}", f"{min(values):.2f}–{max(values):.2f}", len(values))
 
 
-def measure_running_service(calls: int, times: int) -> None:
+def _measure_running_service(table: Table, times: int) -> None:
     """What is left of the waiting when a service is there already."""
     from smexec import SageMakerExecutor
 
-    workers = os.cpu_count() or 1
-    with SageMakerExecutor(workers, instance_type="local") as executor:
+    with SageMakerExecutor(1, instance_type="local") as executor:
         executor.submit(abs, -1).result()
 
         def one_call() -> float:
@@ -71,27 +80,4 @@ def measure_running_service(calls: int, times: int) -> None:
             executor.submit(abs, -1).result()
             return time.perf_counter() - start
 
-        def many_calls() -> float:
-            start = time.perf_counter()
-            assert list(executor.map(abs, range(calls))) == list(range(calls))
-            return calls / (time.perf_counter() - start)
-
-        report("a call, a job of its own: submit to result", "s", one_call, times * 2)
-        report(f"{calls} calls, {workers} jobs at a time", "calls/s", many_calls, times)
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=20, help="calls of the fan-out")
-    parser.add_argument("--times", type=int, default=5, help="measurements of each figure")
-    arguments = parser.parse_args()
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-    print(f"Python {platform.python_version()}, {machine}")
-    report("import smexec", "ms", lambda: 1000 * in_a_fresh_interpreter(IMPORT), arguments.times)
-    report("nothing running to first result", "s", without_a_service, arguments.times)
-    measure_running_service(arguments.calls, arguments.times)
-
-
-if __name__ == "__main__":
-    main()
+        _add(table, "a call, a job of its own: submit to result, s", [one_call() for _ in range(times * 2)])
