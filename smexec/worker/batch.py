@@ -1,7 +1,8 @@
 """A batch: the calls of one job, as the client packed them.
 
-Its envelope's header lists the calls; their pickles are its sections. A large section (an array, say, that many
-calls share) is not in the envelope but an object of its own, named by its digest, which the signed header states.
+Its envelope's header lists the calls; their pickles are its sections. A large section (an array, say, that
+many calls share) is not in the envelope but an object of its own, named by its digest, which the signed
+header states.
 
 Whatever is handed out may be written to, as it could be where it came from, and nobody else sees it: a large
 section is mapped anew each time, so that only the pages that are changed take memory.
@@ -81,7 +82,7 @@ def decode(header: Header, inline: Sequence[memoryview], folder: Path) -> Batch:
     :param folder: where the shared sections lie
     :raises protocol.BadSignature: a shared section is not what the header says
     """
-    sections: Dict[int, Union[Buffer, Path]] = dict(zip(header["inline"], inline))
+    sections: Dict[int, Union[Buffer, Path]] = dict(zip(header["inline"], inline))  # noqa: B905  # 3.8 has no strict
     for number, digest in header["shared"]:
         sections[number] = _verified(folder / digest, digest)
     return Batch(
@@ -112,5 +113,7 @@ def _verified(path: Path, digest: str) -> Path:
 
 def _mapped(path: Path) -> memoryview:
     """A file's bytes, as memory of which only what is written to is a copy."""
+    if not path.stat().st_size:  # which cannot be mapped
+        return memoryview(bytearray())
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

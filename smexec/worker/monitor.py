@@ -234,7 +234,9 @@ class Monitor:
     def _state_fatal(self) -> None:
         """Nothing was said before: the nursery must not be forked from a process that has threads."""
         fatal = [call for call in self._queue if self._batch.calls[call].function in self._fatal]
-        self._queue = deque(call for call in self._queue if self._batch.calls[call].function not in self._fatal)
+        self._queue = deque(
+            call for call in self._queue if self._batch.calls[call].function not in self._fatal
+        )
         for call in fatal:
             self._state(call, self._fatal[self._batch.calls[call].function])
 
@@ -280,5 +282,9 @@ class Monitor:
         message = "{} was killed by signal {}".format(who, number)
         if number == signal.SIGKILL and oom_kills() > self._kills:
             self._kills += 1  # one by one: several may have been killed by now
-            return {"outcome": protocol.OUT_OF_MEMORY, "message": message + ": out of memory", "signal": number}
+            return {
+                "outcome": protocol.OUT_OF_MEMORY,
+                "message": message + ": out of memory",
+                "signal": number,
+            }
         return {"outcome": protocol.KILLED, "message": message, "signal": number}

@@ -168,7 +168,7 @@ def _live(work: Work, without: Container[int], connection: socket.socket) -> NoR
 
 
 def _prepare(work: Work) -> None:
-    """A process that is the user's: with the worker's signals, streams and temporary folder it has no more to do."""
+    """Make this process the user's: the worker's signals, streams and so on are none of its."""
     _lead_group(0)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -186,7 +186,7 @@ def _prepare(work: Work) -> None:
 
 
 def _load_ahead(batch: Batch, without: Container[int], connection: socket.socket) -> None:
-    """Import what the functions need, here and once. One that cannot be loaded is its calls' outcome, later."""
+    """Import what the functions need, here and once. If one cannot be loaded, that is its calls' outcome."""
     for number in range(len(batch.functions)):
         if number not in without:
             _tell(connection, loading=number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
 # What numerical libraries take for the number of their threads.
@@ -25,8 +26,8 @@ class Plan(NamedTuple):
 
     :ivar common: for all; what the user has set stays
     :ivar gpus: for each slot the GPUs that it sees; empty: all
-    :ivar preload: whether functions are loaded before slots are forked. Not where each slot has GPUs of its own:
-        modules look at those when they are imported
+    :ivar preload: whether functions are loaded before slots are forked. Not where each slot has GPUs of its
+        own: modules look at those when they are imported
     """
 
     slots: int
@@ -81,6 +82,6 @@ def _cpus() -> int:
 def _gpus() -> int:
     """NVIDIA's devices, as their driver lists them."""
     try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
+        return len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
     except OSError:
         return 0

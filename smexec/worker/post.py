@@ -1,17 +1,17 @@
 """How news leave the container: to S3 as they come, or with the job's output where S3 is out of reach.
 
-Many small pieces of news travel in one object, a large one in an object of its own. They are sent by a thread:
-the worker itself has calls to hand out.
+Many small pieces of news travel in one object, a large one in an object of its own. They are sent by a
+thread: the worker itself has calls to hand out.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from . import protocol
@@ -142,7 +142,8 @@ class Post:
             # The first object goes at once, and so does one after a while without: somebody may wait for it.
             due = self._sent_at + interval(self._sent) - time.monotonic() if self._sent else 0.0
             self._changed.wait_for(lambda: self._size >= ENOUGH or self._finished, max(0.0, due))
-            news, size = [], 0
+            news: List[News] = []
+            size = 0
             while self._waiting and (not news or size + self._waiting[0].size <= ENOUGH):
                 news.append(self._waiting.popleft())
                 size += news[-1].size
@@ -170,7 +171,7 @@ class Post:
     def _reach(self, number: int, envelope: Sequence[Buffer]) -> bool:
         """Write to S3; False if it does not take it.
 
-        It is given up when it never took anything. When it did, the next object is tried again, but once only.
+        It is given up if it never took anything. If it did, the next object is tried again, but once only.
         """
         from . import s3  # only now: user code is running by the time that ssl is imported
 
@@ -198,9 +199,10 @@ class Post:
 def _sections(news: News) -> List[Buffer]:
     """A file's sections are read when they are sent; the file is gone when they are."""
     if isinstance(news.sections, str):
-        with open(news.sections, "rb") as file:
+        path = Path(news.sections)
+        with path.open("rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        os.unlink(news.sections)
+        path.unlink()
     else:
         content = memoryview(news.sections)
     parts: List[Buffer] = []

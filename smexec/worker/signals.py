@@ -67,8 +67,8 @@ class Signals:
 def signal_group(leader: int, number: int) -> None:
     """Signal a group of processes, if it is there.
 
-    :raises ValueError: the leader is no process that we can have started; to the system, 0 is our own group, and
-        1 is every process of the machine
+    :raises ValueError: no process that we started can lead it: to the system, 0 is our own group, and 1 is
+        every process of the machine
     """
     if leader <= 1:
         message = "{} leads no group of ours".format(leader)

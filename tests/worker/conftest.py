@@ -269,11 +269,17 @@ def container(tmp_path: Path) -> Iterator[Container]:
 
 
 class Bucket(http.server.ThreadingHTTPServer):
-    """Takes PUTs and records them. Answers as told, with a status or raw bytes; then with 200."""
+    """Takes PUTs and records them. Answers as told, with a status or raw bytes; then with 200.
+
+    :ivar taken: path and content of those that were answered with 200
+    :ivar first: set as soon as there is one; a GET of ``/first`` waits for it
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), BucketHandler)
         self.puts: list[tuple[str, dict[str, str], bytes]] = []
+        self.taken: list[tuple[str, bytes]] = []
+        self.first = threading.Event()
         self.answers: list[int | bytes] = []
         self.credentials = {"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "Token": "token"}
         self.asked: list[str | None] = []
@@ -300,6 +306,9 @@ class BucketHandler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.puts.append((self.path, headers, body))
         answer = self.server.answers.pop(0) if self.server.answers else 200
+        if answer == 200:
+            self.server.taken.append((self.path, body))
+            self.server.first.set()
         if isinstance(answer, int):
             self._answer(answer, b"<Code>Said</Code>" if answer != 200 else b"")
         else:
@@ -307,6 +316,9 @@ class BucketHandler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
+        if self.path == "/first":
+            self._answer(200 if self.server.first.wait(30) else 500, b"")
+            return
         self.server.asked.append(self.headers["Authorization"])
         self._answer(200, json.dumps(self.server.credentials).encode())
 

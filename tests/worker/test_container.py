@@ -20,7 +20,8 @@ def test_where_everything_is() -> None:
     assert OptMl.of({}).root == Path("/opt/ml")
     elsewhere = OptMl.of({"SMEXEC_OPT_ML": "/x"})
     assert elsewhere.hyperparameters == Path("/x/input/config/hyperparameters.json")
-    assert elsewhere.call == Path("/x/input/data/smexec_call/call")
+    assert elsewhere.batch == Path("/x/input/data/smexec_batch/batch")
+    assert elsewhere.shared == Path("/x/input/data/smexec_shared")
     assert elsewhere.failure == Path("/x/output/failure")
 
 
@@ -142,6 +143,17 @@ def test_a_call_that_runs_out_of_memory(small: Path, container: Any) -> None:
     ended = container.call(fill).run(preexec_fn=enter)
     assert (ended.code, ended.outcome["outcome"], ended.outcome["signal"]) == (2, "out-of-memory", 9)
     assert ended.failure == "the call's process was killed by signal 9: out of memory"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")
+def test_it_costs_its_neighbours_nothing(small: Path, container: Any) -> None:
+    def enter() -> None:
+        (small / "cgroup.procs").write_text(str(os.getpid()))
+
+    calls: list[Any] = [(fill, (), {}), (abs, (-1,), {}), (fill, (), {}), (abs, (-2,), {})]
+    ended = container.calls(calls, slots=1).run(preexec_fn=enter)
+    assert ended.kinds == {0: "out-of-memory", 1: "value", 2: "out-of-memory", 3: "value"}
+    assert (ended.code, ended.failure[:25]) == (2, "2 of 4 calls failed; the ")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has cgroups")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smexec.worker import job, protocol
 from smexec.worker.protocol import Event
+from tests.worker.conftest import JOB, News
 
 NAMES = sorted(name for name in vars(protocol) if name.isupper())
 PROMPT = "from _smexec_worker import s3; s3.PAUSE = 0"
@@ -21,52 +24,91 @@ def online(container: Any, bucket: Any) -> Any:
     return container
 
 
-def events(bucket: Any) -> list[tuple[str, bytes]]:
-    """Kind and content of each object that was put, in turn."""
-    said = []
-    for path, _, body in bucket.puts:
+def events(bucket: Any) -> list[tuple[Event, bytes]]:
+    """What S3 took, in turn."""
+    taken = []
+    for path, body in bucket.taken:
         assert path.startswith("/b/events/")
         event = Event.parse(path.removeprefix("/b/events/"))
         assert event is not None
-        assert event.job == "smexec-f-abcdefgh-00001"
-        said.append((event.kind, body))
-    return said
+        assert event.job == JOB
+        taken.append((event, body))
+    return taken
 
 
-def outcome_in(container: Any, envelope: bytes) -> protocol.Header:
-    key = bytes.fromhex(container.orders[protocol.KEY])
-    return protocol.unseal(key, "outcome smexec-f-abcdefgh-00001", envelope)[0]
+def news(bucket: Any) -> News:
+    """What S3 took, opened."""
+    return News((event.number, body) for event, body in events(bucket))
 
 
 def test_the_start_and_the_outcome_are_told(online: Any, bucket: Any) -> None:
     ended = online.call(abs, -1).run()
     assert (ended.code, ended.outcome, ended.stderr) == (0, None, "")
-    (started, nothing), (told, envelope) = events(bucket)
-    assert (started, nothing, told) == ("started", b"", "outcome")
-    assert outcome_in(online, envelope)["outcome"] == "value"
-    times = [path.split("/")[-1] for path, _, _ in bucket.puts]
-    assert times == sorted(times)
+    told = news(bucket)
+    assert (told.started, told.ended[0].value) == ([0], 1)
+    put = [event for event, _ in events(bucket)]
+    assert [event.number for event in put] == list(range(len(put)))
+    assert [event.name for event in put] == sorted(event.name for event in put)
+
+
+def test_the_start_does_not_wait_for_the_end(online: Any, bucket: Any) -> None:
+    """The first object goes at once, whatever the interval is."""
+    online.call(wait_for, bucket.url).run(change="post.SOONEST = 1000")
+    first, last = events(bucket)
+    assert (News([(0, first[1])]).started, News([(1, last[1])]).ended[0].value) == ([0], 200)
+
+
+def wait_for(url: str) -> int:
+    import urllib.request
+
+    with urllib.request.urlopen(url + "/first", timeout=60) as answer:
+        return int(answer.status)
+
+
+def test_many_small_outcomes_travel_together(online: Any, bucket: Any) -> None:
+    online.map(abs, range(300), slots=2).run(change="post.SOONEST = 1000")
+    told = news(bucket)
+    assert {call: said.value for call, said in told.ended.items()} == {call: call for call in range(300)}
+    assert sorted(told.started) == list(range(300))
+    assert len(bucket.puts) == 2  # at once, and at the end
+
+
+def test_large_outcomes_have_objects_of_their_own(online: Any, bucket: Any) -> None:
+    online.map(bytes, [5_000_000] * 3 + [1], slots=1).run(change="post.SOONEST = 1000")
+    assert {call: len(said.value) for call, said in news(bucket).ended.items()} == {
+        0: 5_000_000,
+        1: 5_000_000,
+        2: 5_000_000,
+        3: 1,
+    }
+    per_object = [list(News([(event.number, body)]).ended) for event, body in events(bucket)]
+    large = [
+        calls for (_, body), calls in zip(events(bucket), per_object, strict=True) if len(body) > 4_000_000
+    ]
+    assert large == [[0], [1], [2]]
 
 
 def test_an_outcome_of_the_workers_own(online: Any, bucket: Any) -> None:
-    assert online.envelope([], python="2.99").run().code == 3
-    ((kind, envelope),) = events(bucket)  # the call was never started
-    assert (kind, outcome_in(online, envelope)["outcome"]) == ("outcome", "python-mismatch")
+    assert online.pickled(b"", b"", python="2.99").run().code == 3
+    told = news(bucket)
+    assert told.started == []  # no call was
+    assert {call: said.header["outcome"] for call, said in told.ended.items()} == {-1: "python-mismatch"}
 
 
 def test_events_are_encrypted_as_the_client_ordered(online: Any, bucket: Any) -> None:
     online.orders[protocol.SSE_KMS_KEY] = "alias/ours"
     online.call(abs, -1).run()
     keys = [headers["x-amz-server-side-encryption-aws-kms-key-id"] for _, headers, _ in bucket.puts]
-    assert keys == ["alias/ours"] * 2
+    assert set(keys) == {"alias/ours"}
+    assert len(keys) == 2
 
 
 def test_an_outcome_that_s3_takes_at_last(online: Any, bucket: Any) -> None:
-    bucket.answers = [200, 500, 503, b"", 500, 503]
+    bucket.answers = [200, 500, 503, b"", 500]
     ended = online.call(abs, -1).run(change=PROMPT)
     assert (ended.code, ended.outcome) == (0, None)
-    assert [kind for kind, _ in events(bucket)] == ["started"] + ["outcome"] * 6
-    assert outcome_in(online, bucket.puts[-1][2])["outcome"] == "value"
+    assert len(bucket.puts) == 1 + 5
+    assert news(bucket).ended[0].value == 1
 
 
 def test_an_outcome_that_s3_does_not_take_goes_with_the_output(online: Any, bucket: Any) -> None:
@@ -85,10 +127,23 @@ def test_where_the_start_was_refused_the_outcome_is_not_tried(online: Any, bucke
 
 
 def test_a_hiccup_at_the_start_does_not_cost_the_outcome_its_way(online: Any, bucket: Any) -> None:
-    bucket.answers = [503, 503]
+    bucket.answers = [503] * 5
     ended = online.call(abs, -1).run(change=PROMPT)
-    assert (ended.code, ended.outcome) == (0, None)
-    assert [kind for kind, _ in events(bucket)] == ["started", "started", "outcome"]
+    assert (ended.code, ended.outcome, ended.news.started) == (0, None, [0])  # the start went with the output
+    assert news(bucket).ended[0].value == 1
+
+
+@pytest.mark.parametrize("hiccup", [503, 403, b""])
+def test_a_hiccup_on_the_way_costs_the_rest_nothing(online: Any, bucket: Any, hiccup: Any) -> None:
+    """What S3 did not take goes with the output; what comes later goes by S3 again."""
+    calls = online.map(bytes, [5_000_000] * 3, slots=1)
+    bucket.answers = [200] + [hiccup] * (1 if hiccup == 403 else 5)
+    ended = calls.run(change=f"{PROMPT}; post.SOONEST = 1000")
+    by_s3 = news(bucket)
+    assert ended.code == 0
+    assert {**ended.kinds, **dict.fromkeys(by_s3.ended, "value")} == dict.fromkeys(range(3), "value")
+    assert len(ended.kinds) == 1
+    assert len(by_s3.ended) == 2
 
 
 def test_without_a_way_to_s3_everything_goes_with_the_output(container: Any) -> None:
@@ -107,12 +162,20 @@ def test_under_isolation_nothing_is_tried(container: Any, bucket: Any) -> None:
     assert bucket.asked == []
 
 
-def test_a_large_outcome(online: Any, bucket: Any) -> None:
-    online.call(bytes, 10_000_000).run()
-    _, (_, envelope) = events(bucket)
-    key = bytes.fromhex(online.orders[protocol.KEY])
-    _, (pickled, *_) = protocol.unseal(key, "outcome smexec-f-abcdefgh-00001", envelope)
-    assert pickled.nbytes > 10_000_000
+def test_under_isolation_news_lie_in_numbered_files(container: Any) -> None:
+    ended = container.map(bytes, [5_000_000] * 2, slots=1).run(change="post.SOONEST = 1000")
+    folder = container.opt_ml / "output" / "data" / "smexec"
+    assert sorted(path.name for path in folder.iterdir()) == [str(number) for number in range(4)]
+    assert {call: len(value) for call, value in ended.values.items()} == {0: 5_000_000, 1: 5_000_000}
+
+
+def test_what_cannot_leave_is_no_success(container: Any) -> None:
+    output = container.opt_ml / "output" / "data"
+    output.parent.mkdir(parents=True)
+    output.write_text("in the way of the folder")
+    ended = container.call(abs, -1).run()
+    assert ended.code == 1
+    assert ended.failure.startswith("smexec: the worker failed: ")
 
 
 def test_no_failure_ever_looks_like_a_success() -> None:
@@ -130,25 +193,49 @@ def test_no_failure_ever_looks_like_a_success() -> None:
         protocol.OUT_OF_MEMORY: 2,
         protocol.PYTHON_MISMATCH: 3,
         protocol.BAD_SIGNATURE: 3,
+        protocol.TIMED_OUT: 2,
         protocol.STOPPED: 143,
         protocol.VALUE: 0,
     }
-    assert {outcome: job.exit_code(outcome) for outcome in outcomes} == outcomes
-    assert job.exit_code("of a later version") != 0
+    stated = {value for name, value in vars(protocol).items() if name in NAMES and value in outcomes}
+    assert stated == set(outcomes)
+    alone = {outcome: job.exit_code({0: {"outcome": outcome}}) for outcome in outcomes}
+    assert alone == {**outcomes, protocol.PYTHON_MISMATCH: 1, protocol.BAD_SIGNATURE: 1}  # refused before
+    assert job.exit_code({0: {"outcome": "of a later version"}}) != 0
+
+
+@given(
+    st.lists(st.sampled_from([protocol.VALUE, protocol.RAISED, protocol.DIED, protocol.STOPPED]), min_size=1)
+)
+def test_one_failure_among_many_shows(kinds: list[str]) -> None:
+    outcomes = {call: {"outcome": kind, "message": f"call {call}"} for call, kind in enumerate(kinds)}
+    failed = [call for call, kind in enumerate(kinds) if kind != protocol.VALUE]
+    text = job.failure(outcomes)
+    assert (job.exit_code(outcomes) == 0) == (text is None) == (not failed)
+    if failed:
+        assert text is not None
+        assert f"call {failed[0]}" in text
+        assert (f"{len(failed)} of {len(kinds)} calls" in text) == (len(kinds) > 1)
+
+
+def failure_of(header: protocol.Header) -> str:
+    text = job.failure({0: {"outcome": protocol.RAISED, **header}})
+    assert text is not None
+    return text
 
 
 def test_the_reason_begins_with_the_exception_and_ends_with_the_traceback() -> None:
     trace = "Traceback (most recent call last):\n" + "  File\n" * 500 + "ValueError: too large\n"
-    text = job.failure_text({"type": "ValueError", "message": "too large", "traceback": trace})
+    text = failure_of({"type": "ValueError", "message": "too large", "traceback": trace})
     assert len(text) == 1024
     assert text.startswith("ValueError: too large\n")
     assert text.endswith(trace[-900:])
 
 
 def test_a_long_message_leaves_room_for_the_traceback() -> None:
-    text = job.failure_text({"type": "E", "message": "m" * 5000, "traceback": "t" * 5000})
+    text = failure_of({"type": "E", "message": "m" * 5000, "traceback": "t" * 5000})
     assert (text.count("m"), text.count("t")) == (509, 511)
 
 
 def test_the_reason_of_what_has_no_traceback() -> None:
-    assert job.failure_text({"message": "killed"}) == "killed"
+    assert failure_of({"message": "killed"}) == "killed"

@@ -50,10 +50,9 @@ def test_threads_can_wake_the_one_that_waits() -> None:
 
 
 def test_signals_that_somebody_left_blocked_are_heard() -> None:
-    with held(signal.SIGTERM):
-        with Signals() as signals:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert signals.terminated
+    with held(signal.SIGTERM), Signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.terminated
 
 
 def test_a_signal_waits_until_it_may_come() -> None:

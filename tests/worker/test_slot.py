@@ -14,7 +14,6 @@ from smexec.worker import slot
 from smexec.worker.call import Outcome
 from smexec.worker.slot import Board, Link
 
-
 NOBODY = 2**31 - 1  # beyond what any system gives a process
 
 
