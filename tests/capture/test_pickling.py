@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,10 +20,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smexec.capture import pickling
-from smexec.capture.pickling import calling_module, dump_call, load, name_of, sources_of
+from smexec.capture.pickling import (
+    calling_module,
+    dump_arguments,
+    dump_function,
+    load,
+    name_of,
+    sources_of,
+)
 from smexec.errors import CallNotPicklable
 
 FACTOR = 3
+
+
+def dump_call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
+) -> tuple[list[Any], list[Any]]:
+    """What travels for a call: the function's sections and its arguments'."""
+    return list(dump_function(function, caller).sections), dump_arguments(function, args, kwargs, caller)
+
+
+def sent(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
+) -> Any:
+    """Function, args and kwargs as they arrive."""
+    pickled, arguments = dump_call(function, args, kwargs, caller)
+    return (load(pickled), *load(arguments))
 
 
 def triple(x: int) -> int:
@@ -86,32 +108,32 @@ CALLABLES: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
 def test_every_callable_that_cloudpickle_takes(
     function: Callable[..., Any], args: tuple[Any, ...], value: Any
 ) -> None:
-    loaded, positional, named = load(dump_call(function, args, {}, __name__))
+    loaded, positional, named = sent(function, args, {}, __name__)
     assert loaded(*positional, **named) == value
 
 
 def test_classes_can_be_called() -> None:
-    loaded, args, _ = load(dump_call(Scale, (7,), {}, None))
+    loaded, args, _ = sent(Scale, (7,), {}, None)
     assert loaded(*args)(2) == 14
 
 
 @given(st.dictionaries(st.text(), st.integers(), max_size=5), st.lists(st.integers(), max_size=5))
 def test_arguments_of_any_number_and_name(named: dict[str, int], args: list[int]) -> None:
-    assert load(dump_call(print, args, named, None)) == (print, tuple(args), named)
+    assert sent(print, args, named, None) == (print, tuple(args), named)
 
 
 def test_what_is_shared_stays_shared() -> None:
     one: list[int] = []
-    _, (first, second), _ = load(dump_call(print, (one, one), {}, None))
+    _, (first, second), _ = sent(print, (one, one), {}, None)
     assert first is second
 
 
 def test_arrays_lie_outside_the_pickle() -> None:
     arrays = [np.arange(1000.0), np.zeros((0, 3)), np.eye(3, order="F")]
-    sections = dump_call(print, arrays, {}, None)
+    sections = dump_arguments(print, arrays, {}, None)
     assert sum(np.shares_memory(np.frombuffer(section, "u1"), arrays[0]) for section in sections[1:]) == 1
     received = [bytearray(section) for section in sections]  # as it comes from a file
-    _, loaded, _ = load(received)
+    loaded, _ = load(received)
     for array, again in zip(arrays, loaded, strict=True):
         np.testing.assert_array_equal(again, array)
         again[...] = 0  # writable
@@ -120,7 +142,8 @@ def test_arrays_lie_outside_the_pickle() -> None:
 def test_an_array_that_is_not_to_be_changed_stays_so() -> None:
     array = np.arange(3)
     array.flags.writeable = False
-    _, (again,), _ = load([bytearray(section) for section in dump_call(print, (array,), {}, None)])
+    sections = dump_arguments(print, (array,), {}, None)
+    (again,), _ = load([bytearray(section) for section in sections])
     assert not again.flags.writeable
 
 
@@ -146,7 +169,7 @@ ALONE = "import mine_only_single\ndef call(f, *args):\n    return f(*args)\nclas
 # Unpickles and calls what it gets on stdin, where nothing of the user's can be imported.
 CONTAINER = """
 import pickle, sys
-function, args, kwargs = pickle.load(sys.stdin.buffer)
+function, (args, kwargs) = pickle.load(sys.stdin.buffer), pickle.load(sys.stdin.buffer)
 print(function(*args, **kwargs))
 """
 
@@ -167,9 +190,9 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
 
 
 def elsewhere(function: Callable[..., Any], *args: Any, caller: str | None = None) -> str:
-    (pickled,) = dump_call(function, args, {}, caller)
+    (pickled,), (arguments,) = dump_call(function, args, {}, caller)
     command = [sys.executable, "-c", CONTAINER]
-    done = subprocess.run(command, input=bytes(pickled), capture_output=True, check=False)
+    done = subprocess.run(command, input=bytes(pickled) + bytes(arguments), capture_output=True, check=False)
     return (done.stdout or done.stderr.splitlines()[-1]).decode().strip()
 
 

@@ -8,6 +8,7 @@ from smexec.core.cadence import (
     DYING_LATEST,
     EVENTS_LATEST,
     EVENTS_SOONEST,
+    EVENTS_SOONEST_OF_MANY,
     OVERLAP,
     STATUS_LATEST,
     STATUS_SOONEST,
@@ -22,7 +23,7 @@ events = st.builds(
     Event,
     st.integers(0, 5 * OVERLAP),
     st.sampled_from(["job-1", "job-2"]),
-    st.sampled_from(["started", "outcome"]),
+    st.integers(0, 3),
 )
 
 
@@ -32,7 +33,8 @@ events = st.builds(
 @given(quiet_times, quiet_times)
 def test_the_longer_it_is_quiet_the_less_is_asked(one: float, other: float) -> None:
     earlier, later = sorted([one, other])
-    assert EVENTS_SOONEST <= events_delay(earlier) <= events_delay(later) <= EVENTS_LATEST
+    for calls, soonest in ((1, EVENTS_SOONEST), (1000, EVENTS_SOONEST_OF_MANY)):
+        assert soonest <= events_delay(earlier, calls) <= events_delay(later, calls) <= EVENTS_LATEST
     for dying in (False, True):
         assert STATUS_SOONEST <= status_delay(earlier, dying) <= status_delay(later, dying) <= STATUS_LATEST
 
@@ -74,7 +76,7 @@ def test_no_event_is_missed_that_comes_within_the_overlap(rounds: list[tuple[lis
     tail, store, given_out, now = Tail(), set[str](), set[str](), 10 * OVERLAP
     for number, (delays, step) in enumerate(rounds):
         now += step
-        store |= {Event(now - delay, f"job-{number}", "outcome").name for delay in delays}
+        store |= {Event(now - delay, f"job-{number}", 1).name for delay in delays}
         given_out |= {event.name for event in tail.take(listing(store, tail))}
     assert given_out == store
 
@@ -84,7 +86,7 @@ def test_what_is_remembered_does_not_grow(steps: list[int]) -> None:
     tail, now = Tail(), 0
     for number, step in enumerate(steps):
         now += step
-        tail.take([Event(now, f"job-{number}", "outcome").name])
+        tail.take([Event(now, f"job-{number}", 1).name])
         in_overlap = sum(now - sum(steps[: place + 1]) <= OVERLAP for place in range(number + 1))
         assert len(tail._read) <= in_overlap
 
@@ -108,13 +110,13 @@ def test_pages_of_one_listing_are_taken_one_after_the_other(given_events: list[E
 def test_the_next_listing_begins_an_overlap_before_the_newest() -> None:
     tail = Tail()
     assert tail.start_after == "0000000000000"
-    tail.take([Event(1_700_000_000_000, "job", "started").name])
+    tail.take([Event(1_700_000_000_000, "job", 0).name])
     assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
-    tail.take([Event(5, "job", "started").name])  # late, but no reason to go back
+    tail.take([Event(5, "job", 0).name])  # late, but no reason to go back
     assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
 
 
 @pytest.mark.parametrize("name", ["", "readme.txt", "a_b_c", "0000000000001_job"])
 def test_what_others_put_there_does_not_stop_the_watch(name: str) -> None:
-    event = Event(1, "job", "outcome")
+    event = Event(1, "job", 1)
     assert Tail().take([name, event.name]) == [event]

@@ -10,9 +10,9 @@ from smexec.core.lifecycle import (
     CallStarted,
     Do,
     Job,
+    NewsWritten,
     Observation,
-    OutcomeWritten,
-    ReadOutcome,
+    ReadNews,
     StatusSeen,
     StopReported,
     StopWanted,
@@ -37,7 +37,7 @@ STATUSES = [
 ]
 observations: st.SearchStrategy[Observation] = (
     st.just(CallStarted())
-    | st.builds(OutcomeWritten, st.sampled_from(["s3://b/1", "s3://b/2"]))
+    | st.builds(NewsWritten, st.sampled_from(["s3://b/1", "s3://b/2"]))
     | st.just(StopReported())
     | st.just(StopWanted())
     | st.sampled_from([StatusSeen(*status) for status in STATUSES])
@@ -72,9 +72,9 @@ def test_a_job_is_stopped_once_and_only_if_somebody_wants_it(history: list[Obser
 
 
 @given(histories)
-def test_every_outcome_is_read(history: list[Observation]) -> None:
-    read = [action for _, action in live(history)[1] if isinstance(action, ReadOutcome)]
-    assert read == [ReadOutcome(seen.uri) for seen in history if isinstance(seen, OutcomeWritten)]
+def test_all_news_are_read(history: list[Observation]) -> None:
+    read = [action for _, action in live(history)[1] if isinstance(action, ReadNews)]
+    assert read == [ReadNews(seen.uri) for seen in history if isinstance(seen, NewsWritten)]
 
 
 @given(histories)
@@ -140,9 +140,9 @@ def test_a_call_that_returns() -> None:
         StatusSeen("InProgress", "Starting"),
         CallStarted(),
         StatusSeen("InProgress", "Training"),
-        OutcomeWritten("s3://b/o"),
+        NewsWritten("s3://b/o"),
         StatusSeen("Completed", "Completed"),
-    ) == [Do.MARK_RUNNING, ReadOutcome("s3://b/o"), Do.INVESTIGATE]
+    ) == [ReadNews("s3://b/o"), Do.INVESTIGATE]
 
 
 def test_the_status_says_that_it_runs_where_its_events_cannot_come_out() -> None:
@@ -151,7 +151,6 @@ def test_the_status_says_that_it_runs_where_its_events_cannot_come_out() -> None
 
 def test_a_running_call_that_we_stop() -> None:
     assert actions_of(CallStarted(), StopWanted(), StopReported()) == [
-        Do.MARK_RUNNING,
         Do.STOP,
         Do.CONCLUDE_STOPPED,
     ]

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
+from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, Settings, make
-from smexec.core.work import Call, Place
+from smexec.core.work import Batch, Call, Function, Place
 from smexec.errors import SettingsError
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request, service_model
@@ -27,8 +28,8 @@ TYPES: list[str] = service_model().shape_for("TrainingInstanceType").metadata["e
 
 
 def requested(place: Place = PLACE, function: str = "f", **given: Any) -> dict[str, Any]:
-    call = Call(function, [], {}, make(given, {}))
-    return create_training_job(call, RUN.job_name(call.prefix, 1), RUN, place, DIGEST)
+    batch = Batch([Call(Function(function, [], {}), [], make(given, {}), Kind("test"))])
+    return create_training_job(batch, RUN.job_name(batch.calls[0].prefix, 1), RUN, place, DIGEST)
 
 
 def as_the_service_sees(request: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ REACHES: list[tuple[str, dict[str, Any], str, Any]] = [
     ("enable_network_isolation", {"enable_network_isolation": True}, "EnableNetworkIsolation", True),
 ]
 BY_PLACE = {"role", "image_uri", "s3_root_uri"}  # found out where the settings leave them open
-NO_FIELD = {"session"}
+NO_FIELD = {"session", "calls_per_job", "slots", "gpus_per_call", "timeout_per_call"}
 
 
 def member(request: dict[str, Any], path: str) -> Any:
@@ -136,7 +137,7 @@ def test_worker_and_call_come_by_channels_of_their_own() -> None:
     keys = Keys(PLACE.root, RUN.id)
     request = requested()
     name = request["TrainingJobName"]
-    assert channels(request) == {"smexec_worker": keys.worker_file(DIGEST), "smexec_call": keys.call(name)}
+    assert channels(request) == {"smexec_worker": keys.worker_file(DIGEST), "smexec_batch": keys.batch(name)}
 
 
 def test_the_key_goes_with_the_orders_unless_there_is_a_key_to_encrypt_it_with() -> None:

@@ -32,7 +32,7 @@ def test_no_two_names_are_alike(calls: list[tuple[str, int]]) -> None:
 
 @given(prefixes, numbers)
 def test_a_name_can_be_part_of_an_event(prefix: str, number: int) -> None:
-    event = Event(1, Run().job_name(prefix, number), protocol.OUTCOME_EVENT)
+    event = Event(1, Run().job_name(prefix, number), 7)
     assert Event.parse(event.name) == event
 
 
@@ -70,7 +70,9 @@ def test_every_key_there_is() -> None:
     keys = Keys("s3://b/p", "run1")
     assert keys.worker_file("d1") == keys.worker("d1") + "worker.pyz" == "s3://b/p/layers/d1/worker.pyz"
     assert keys.run_key == "s3://b/p/runs/run1/key/key"
-    assert keys.call("job") == "s3://b/p/runs/run1/calls/job/call"
+    assert keys.batch("job") == "s3://b/p/runs/run1/batches/job/batch"
+    assert keys.manifest("job") == "s3://b/p/runs/run1/batches/job/manifest"
+    assert keys.shared == "s3://b/p/runs/run1/shared/"
     assert keys.events == "s3://b/p/runs/run1/events/"
     assert keys.output_archive("job") == keys.output + "/job/output/output.tar.gz"
     assert keys.output_file("job", "x") == "s3://b/p/runs/run1/output/job/output/data/x"
@@ -79,7 +81,7 @@ def test_every_key_there_is() -> None:
 def test_files_are_called_what_the_worker_calls_them() -> None:
     """A channel's S3Uri that names one object lands as that file."""
     keys = Keys("s3://b", "r")
-    assert keys.call("j").endswith("/" + protocol.CALL_FILE)
+    assert keys.batch("j").endswith("/" + protocol.BATCH_FILE)
     assert keys.run_key.endswith("/" + protocol.KEY_FILE)
     assert keys.worker_file("d").endswith("/" + protocol.WORKER_FILE)
 
@@ -90,4 +92,4 @@ def test_files_are_called_what_the_worker_calls_them() -> None:
 def test_no_jobs_key_is_the_beginning_of_anothers(root: str, job: str, other: str) -> None:
     """S3Uri is a prefix: what begins alike would be downloaded as well."""
     keys = Keys(root, "r")
-    assert keys.call(other).startswith(keys.call(job)) == (job == other)
+    assert keys.batch(other).startswith(keys.batch(job)) == (job == other)

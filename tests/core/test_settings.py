@@ -55,7 +55,13 @@ def test_the_rivals_settings_have_their_names_and_defaults(name: str) -> None:
 
 
 def test_what_the_rival_has_not_says_so() -> None:
-    assert [row.name for row in SETTINGS.values() if not row.rival] == ["enable_network_isolation"]
+    assert [row.name for row in SETTINGS.values() if not row.rival] == [
+        "enable_network_isolation",
+        "calls_per_job",
+        "slots",
+        "gpus_per_call",
+        "timeout_per_call",
+    ]
 
 
 def test_the_rivals_name_for_the_session() -> None:
