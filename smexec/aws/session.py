@@ -46,7 +46,9 @@ def _borrowing(boto_session: Any) -> aioboto3.Session:
         async def get_frozen_credentials(self) -> Any:
             return await to_thread.run_sync(lambda: boto_session.get_credentials().get_frozen_credentials())
 
-    session = AioSession(profile=boto_session.profile_name)
+    # One that was made without a profile calls itself "default", whether there is such a profile or not.
+    named = boto_session.profile_name in boto_session.available_profiles
+    session = AioSession(profile=boto_session.profile_name if named else None)
     if boto_session.get_credentials() is not None:
         session._credentials = Borrowed("borrowed", "borrowed")  # noqa: SLF001  # no public way leads there
     return aioboto3.Session(botocore_session=session, region_name=boto_session.region_name)
