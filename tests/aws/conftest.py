@@ -22,8 +22,9 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(autouse=True)
 def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are tried again at once."""
+    """Requests are tried again at once, and nobody waits for rates that are only guessed."""
     monkeypatch.setattr(smexec.aws.client, "_PAUSE", wait_none())
+    monkeypatch.setattr(smexec.aws.client, "_GUESS", 1000.0)
 
 
 @pytest.fixture(scope="package")

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
+import smexec.aws.client
 from smexec.aws.border import Throttled, Unreachable
 from smexec.aws.client import Client
 from smexec.aws.session import Endpoint
@@ -102,8 +103,11 @@ def test_throttling_teaches_the_bucket(smexec_service: LocalService, ask: Ask) -
     assert throttled < after < before
 
 
-def test_a_rate_that_the_service_really_has(smexec_service: LocalService, ask: Ask) -> None:
-    smexec_service.configure(rates={"DescribeTrainingJob": 20.0})
+def test_a_rate_that_the_service_really_has(
+    smexec_service: LocalService, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smexec.aws.client, "_GUESS", 20.0)
+    smexec_service.configure(rates={"DescribeTrainingJob": 10.0})
     smexec_service.reset_requests()
 
     async def describe(aws: Client) -> None:
@@ -132,7 +136,7 @@ def test_each_operation_has_a_bucket_of_its_own_and_s3_has_none(ask: Ask) -> Non
 
 def test_the_published_rate_is_never_passed(ask: Ask) -> None:
     async def rate(aws: Client) -> float:
-        for _ in range(3):
+        for _ in range(2):
             await list_jobs(aws)
         bucket = aws._bucket("sagemaker", "ListTrainingJobs")
         assert bucket is not None

@@ -48,6 +48,25 @@ def test_without_one_it_is_the_environments(smexec_service: LocalService, ask: A
     assert region == smexec_service.region
 
 
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),  # as boto3 has it
+        ({}, None),
+    ],
+)
+def test_where_the_region_comes_from(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], region: str | None
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert open_session(None, None).region_name == region
+
+
 def test_a_session_of_aioboto3s_is_used_as_it_is() -> None:
     session = aioboto3.Session()
     assert open_session(session, None) is session

@@ -306,7 +306,7 @@ def begun(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_ever() -> None:
-    print("begun")
+    os.write(1, b"begun\n")  # print may be interrupted before it is through
     signal.pause()
 
 
