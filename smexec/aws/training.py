@@ -10,13 +10,13 @@ import anyio
 
 from smexec.aws.border import NameTaken, NotFound, Throttled, Unreachable
 from smexec.aws.client import PATIENCE, Client
+from smexec.core.cadence import SKEW
 from smexec.core.lifecycle import StatusSeen
 from smexec.errors import InvalidRequest, ServiceError
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _SOONEST, _LATEST = 0.25, 20.0  # seconds until a request is sent again whose answer was lost
 _MOST_LINES = 10_000  # that GetLogEvents gives at once
-_SKEW = 3600.0  # seconds that the client's clock may be ahead of AWS's
 
 
 async def create(aws: Client, request: Mapping[str, Any]) -> None:
@@ -65,7 +65,7 @@ async def statuses(aws: Client, token: str, jobs: Collection[str], since: float)
     """
     request: dict[str, Any] = {
         "NameContains": token,
-        "CreationTimeAfter": dt.datetime.fromtimestamp(since - _SKEW, dt.timezone.utc),
+        "CreationTimeAfter": dt.datetime.fromtimestamp(since - SKEW, dt.timezone.utc),
         "SortBy": "CreationTime",
         "SortOrder": "Descending",
         "MaxResults": 100,
