@@ -114,9 +114,9 @@ class Slot:
             self._signals.drain()
 
     def end(self) -> None:
-        """Kill what is left of the call: its process, and what that has started in its group."""
-        self.send(signal.SIGKILL)
+        """Kill the call, unless it has ended."""
         if self.status is None:
+            self.send(signal.SIGKILL)
             self.status = os.waitpid(self.pid, 0)[1]
 
     def send(self, number: int) -> None:
@@ -139,6 +139,8 @@ class Slot:
         while pid and self.status is None:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == self.pid:
+                # What it has started ends with it: now, for soon its number may be another group's.
+                self.send(signal.SIGKILL)
                 self.status = status
         return self.status is not None
 
