@@ -120,8 +120,10 @@ def border(operation: str) -> Iterator[None]:
 
 def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
     code = str(answer.get("Error", {}).get("Code", ""))
-    message = _ENUM.sub(_shortened, answer.get("Error", {}).get("Message") or "")
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    message = _ENUM.sub(_shortened, answer.get("Error", {}).get("Message") or "")
+    if message.lstrip().startswith("<"):  # a page of a proxy's or a server's, not AWS's own words
+        message = f"an answer of HTTP status {status}"
     kind = _kind(code, message, status)
     error = _made(kind, operation, code, _advised(f"{operation}: {message or code}", _ADVICE.get(kind)))
     if isinstance(error, LimitReached):

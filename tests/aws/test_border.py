@@ -300,3 +300,8 @@ def test_lists_of_codes_do_not_overlap() -> None:
         at_border._CONFLICTS,
     ]
     assert sum(map(len, lists)) == len(frozenset().union(*lists))
+
+
+def test_a_page_of_html_is_not_shown_to_people(refusal: Callable[..., errors.ServiceError]) -> None:
+    error = refusal(("service-quotas", "ListServiceQuotas", {"ServiceCode": "sagemaker"}))  # moto fails on it
+    assert str(error) == "ListServiceQuotas: an answer of HTTP status 500"
