@@ -47,6 +47,16 @@ def _nothing_is_left() -> Iterator[None]:
     assert not directories, f"files left behind: {directories}"
 
 
+@pytest.fixture(autouse=True)
+def _environment_is_as_before() -> Iterator[None]:
+    """In whatever order fixtures undo their changes: a leftover would lead the next test to real AWS."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 

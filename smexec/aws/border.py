@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
 import re
@@ -17,6 +18,7 @@ _THROTTLED = frozenset(
         "ThrottlingException",
         "ThrottledException",
         "RequestThrottled",
+        "RequestThrottledException",
         "TooManyRequestsException",
         "RequestLimitExceeded",
         "SlowDown",
@@ -27,15 +29,20 @@ _CREDENTIALS = frozenset(
         "AuthFailure",
         "ExpiredToken",
         "ExpiredTokenException",
+        "IncompleteSignature",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
         "RequestExpired",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
+_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})  # "try again", S3 says
+_ABSENT = frozenset({"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "404"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
 _ENUM = re.compile(r"Value '([^']*)'(.*?)Member must satisfy enum value set: \[([^\]]*)\]")
 _MOST_SHOWN = 12  # values that a list in an error may have before only near ones are shown
@@ -47,7 +54,7 @@ class Throttled(errors.ServiceUnavailable):
 
 
 class Unreachable(errors.ServiceUnavailable):
-    """No answer, or a failure on the service's side. The request may have been carried out."""
+    """No answer, a failure on the service's side, or a conflict there. It may have been carried out."""
 
 
 class NameTaken(errors.InvalidRequest):
@@ -85,13 +92,27 @@ def border(operation: str) -> Iterator[None]:
         boto.PartialCredentialsError,
         boto.CredentialRetrievalError,
         boto.SSOError,
+        boto.TokenRetrievalError,
         boto.ProfileNotFound,
     ) as error:
-        text = f"{operation}: {error} Log in (aws configure, aws sso login), or give session=..."
-        raise _made(errors.CredentialsError, operation, None, text) from error
+        raise _credentials(operation, error) from error
+    except RuntimeError as error:
+        if "credentials" not in str(error):
+            raise
+        # What botocore raises where new credentials are as expired as the old ones.
+        raise _credentials(operation, error) from error
     except boto.NoRegionError as error:
         raise errors.SettingsError("no region: set AWS_REGION, or give a session that has one") from error
-    except (boto.HTTPClientError, aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+    except boto.SSLError as error:  # no second try mends a certificate
+        raise _made(errors.ServiceUnavailable, operation, None, f"{operation}: {error}") from error
+    except (
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        aiohttp.ClientError,
+        ConnectionError,
+        TimeoutError,
+        asyncio.TimeoutError,  # another one before Python 3.11
+    ) as error:
         raise _made(Unreachable, operation, None, f"{operation}: {type(error).__name__}: {error}") from error
     except boto.BotoCoreError as error:
         raise _made(errors.InvalidRequest, operation, None, f"{operation}: {error}") from error
@@ -99,10 +120,12 @@ def border(operation: str) -> Iterator[None]:
 
 def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
     code = str(answer.get("Error", {}).get("Code", ""))
-    message = _ENUM.sub(_shortened, str(answer.get("Error", {}).get("Message", "")))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    message = _ENUM.sub(_shortened, answer.get("Error", {}).get("Message") or "")
+    if message.lstrip().startswith("<"):  # a page of a proxy's or a server's, not AWS's own words
+        message = f"an answer of HTTP status {status}"
     kind = _kind(code, message, status)
-    error = _made(kind, operation, code, f"{operation}: {message or code}{_advice(kind)}")
+    error = _made(kind, operation, code, _advised(f"{operation}: {message or code}", _ADVICE.get(kind)))
     if isinstance(error, LimitReached):
         found = _LIMIT.search(message)
         error.hopeless = bool(found) and int(found[1]) < int(found[2])  # type: ignore[index]
@@ -121,7 +144,7 @@ def _shortened(found: re.Match[str]) -> str:
 
 
 def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
-    if code in _THROTTLED:
+    if code in _THROTTLED or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled
     if code in _CREDENTIALS:
         return errors.CredentialsError
@@ -131,24 +154,33 @@ def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
         return errors.AccessDenied
     if code == "NoSuchBucket":
         return errors.BucketNotFound
-    if code in ("NoSuchKey", "404") or "Requested resource not found" in message:
+    if code in _ABSENT or "Requested resource not found" in message:
         return NotFound
     if code == "ResourceInUse":
         return NameTaken
     if code == "ResourceLimitExceeded":
         return LimitReached
-    return Unreachable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else errors.InvalidRequest
+    failing = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+    return Unreachable if failing or code in _CONFLICTS else errors.InvalidRequest
+
+
+def _credentials(operation: str, error: Exception) -> errors.ServiceError:
+    text = _advised(f"{operation}: {error}", "Log in (aws configure, aws sso login), or give session=...")
+    return _made(errors.CredentialsError, operation, None, text)
 
 
 _ADVICE: dict[type[errors.ServiceError], str] = {
-    errors.CredentialsError: " Log in again (aws sso login), or give session=...",
-    errors.BucketNotFound: " Create the bucket, or give another s3_root_uri.",
-    errors.AccessDenied: " `smexec doctor` lists what is missing.",
+    errors.CredentialsError: "Log in again (aws sso login), or give session=...",
+    errors.BucketNotFound: "Create the bucket, or give another s3_root_uri.",
+    errors.AccessDenied: "`smexec doctor` lists what is missing.",
 }
 
 
-def _advice(kind: type[errors.ServiceError]) -> str:
-    return _ADVICE.get(kind, "")
+def _advised(text: str, advice: str | None) -> str:
+    """A sentence of AWS's, which may lack its full stop, and one of ours."""
+    if advice is None:
+        return text
+    return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {advice}"
 
 
 def _made(

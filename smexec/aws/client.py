@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from smexec.aws.border import Throttled, Unreachable, border
 from smexec.aws.session import Endpoint, open_session
@@ -24,6 +31,10 @@ _UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDo
 
 PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again
 _PAUSE = wait_random_exponential(multiplier=0.25, max=20)
+_UNTOLD = 3  # tries until somebody is told
+_CHUNK = 1 << 20
+
+_log = logging.getLogger("smexec")
 
 
 class Client:
@@ -59,7 +70,8 @@ class Client:
         return str(region)
 
     async def call(self, service: str, operation: str, patience: float = PATIENCE, **request: Any) -> Any:
-        """The answer of ``operation`` (``CreateTrainingJob``), as boto gives it.
+        """The answer of ``operation`` (``CreateTrainingJob``), as boto gives it; only that a streamed body
+        has been read, and is a ``bytearray``.
 
         :param patience: seconds for which a throttled or unanswered request is asked again
         :raises smexec.errors.ServiceError: what AWS said, in our words
@@ -71,6 +83,7 @@ class Client:
             wait=_PAUSE,
             retry=retry_if_exception_type((Throttled, Unreachable)),
             sleep=anyio.sleep,
+            before_sleep=_tell,
             reraise=True,
         )
         async for attempt in retrying:
@@ -85,6 +98,8 @@ class Client:
         try:
             with border(operation):
                 answer = await method(**request)
+                if "Body" in answer:  # one that breaks off is asked for again, as a lost answer is
+                    answer["Body"] = await _read(answer["Body"])
         except Throttled:
             if bucket:
                 bucket.throttled(anyio.current_time())
@@ -103,24 +118,42 @@ class Client:
     async def _client(self, service: str) -> Any:
         async with self._opening:
             if service not in self._clients:
-                self._clients[service] = await self._stack.enter_async_context(self._make(service))
+                with border("opening a client"):
+                    self._clients[service] = await self._stack.enter_async_context(self._make(service))
         return self._clients[service]
 
     def _make(self, service: str) -> Any:
         from aiobotocore.config import AioConfig
 
-        # Retries are ours, so that the buckets learn from every throttling. S3 has no bucket.
-        retries = {"mode": "standard", "total_max_attempts": 5 if service in _UNLIMITED else 1}
-        config = AioConfig(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=50)
-        with border("opening a client"):
-            return self._open_session().client(
-                service, config=config, endpoint_url=self._endpoint.url if self._endpoint else None
-            )
+        config = AioConfig(
+            retries={"total_max_attempts": 1},  # they are ours, so that the buckets learn from every refusal
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=50,
+        )
+        url = self._endpoint.url if self._endpoint else None
+        return self._open_session().client(service, config=config, endpoint_url=url)
 
     def _open_session(self) -> Any:
         if self._session is None:
-            self._session = open_session(self._given, self._endpoint)
+            with border("opening a session"):
+                self._session = open_session(self._given, self._endpoint)
         return self._session
+
+
+def _tell(state: RetryCallState) -> None:
+    """Whoever waits shall know for what, unless it passes at once. To be throttled is nothing unusual."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Unreachable) and state.attempt_number >= _UNTOLD:
+        _log.warning("%s (trying again)", error)
+
+
+async def _read(body: Any) -> bytearray:
+    content = bytearray()
+    async with body:
+        async for chunk in body.content.iter_chunked(_CHUNK):
+            content += chunk
+    return content
 
 
 def _snake(operation: str) -> str:

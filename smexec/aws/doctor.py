@@ -14,13 +14,12 @@ from typing import Any, Literal
 from smexec.aws import s3
 from smexec.aws.border import NotFound, border
 from smexec.aws.client import Client
-from smexec.aws.identity import Identity, identity, role_arn
+from smexec.aws.identity import Identity, role_arn
 from smexec.core.images import PythonVersion, is_gpu, stock_image
 from smexec.core.settings import Settings
 from smexec.errors import AccessDenied, ImageNotFound, RoleError, ServiceError, SettingsError, SmexecError
 
 SAGEMAKER = "sagemaker.amazonaws.com"
-_PATIENCE = 5.0  # seconds: somebody is waiting for the answer
 _GUIDE = "docs/real-aws.md has the policies"
 
 State = Literal["ok", "missing", "unknown"]
@@ -42,11 +41,15 @@ class Finding:
 
 @dataclass
 class Patient:
-    """Whom we examine, and what is known so far."""
+    """Whom we examine, and what is known so far.
+
+    :ivar patience: seconds for which a question is asked again that AWS does not answer
+    """
 
     settings: Settings
     aws: Client
     python: PythonVersion
+    patience: float = 5.0
     caller: Identity | None = None
 
 
@@ -89,7 +92,8 @@ async def _region(patient: Patient) -> Finding:
 
 
 async def _credentials(patient: Patient) -> Finding:
-    patient.caller = await identity(patient.aws)
+    answer = await _ask(patient, "sts", "GetCallerIdentity")
+    patient.caller = Identity(answer["Account"], answer["Arn"])
     return Finding("credentials", "ok", patient.caller.arn)
 
 
@@ -161,8 +165,11 @@ async def _bucket_region(patient: Patient, bucket: str) -> str:
 
 
 async def _write_and_delete(patient: Patient, uri: str) -> None:
-    await s3.put(patient.aws, uri, [b""], patient.settings.s3_kms_key)
     bucket, key = s3.split(uri)
+    request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": b""}
+    if patient.settings.s3_kms_key:
+        request |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": patient.settings.s3_kms_key}
+    await _ask(patient, "s3", "PutObject", **request)
     await _ask(patient, "s3", "DeleteObject", Bucket=bucket, Key=key)
 
 
@@ -244,7 +251,7 @@ def _console(region: str, code: str) -> str:
 
 
 async def _ask(patient: Patient, service: str, operation: str, **request: Any) -> Any:
-    return await patient.aws.call(service, operation, patience=_PATIENCE, **request)
+    return await patient.aws.call(service, operation, patience=patient.patience, **request)
 
 
 CHECKS: dict[str, Check] = {

@@ -35,12 +35,12 @@ async def role_arn(aws: Client, given: str | None, caller: Identity) -> str:
 
     :param given: an ARN, a role's name, or None for the caller's own role, which inside SageMaker
         (Studio, notebooks, jobs) is the execution role
-    :raises RoleError: none was given, and the caller is no role
+    :raises RoleError: there is no role of this name; none was given, and the caller is none
     """
     if given and given.startswith("arn:"):
         return given
     if given:
-        return await _look_up(aws, given, f"arn:{caller.partition}:iam::{caller.account}:role/{given}")
+        return await _named(aws, given, caller)
     assumed = _ASSUMED.fullmatch(caller.arn)
     if not assumed:
         raise RoleError(
@@ -52,11 +52,20 @@ async def role_arn(aws: Client, given: str | None, caller: Identity) -> str:
     )
 
 
+async def _named(aws: Client, name: str, caller: Identity) -> str:
+    try:
+        return await _look_up(aws, name, f"arn:{caller.partition}:iam::{caller.account}:role/{name}")
+    except NotFound as error:
+        missing = RoleError(f"account {caller.account} has no role {name!r}: give another role=... {error}")
+        missing.operation, missing.code = error.operation, error.code
+        raise missing from error
+
+
 async def _look_up(aws: Client, name: str, otherwise: str) -> str:
     """IAM knows a role's path, which a session's ARN leaves out; we may not be allowed to ask it."""
     try:
         answer = await aws.call("iam", "GetRole", patience=10, RoleName=name)
-    except (AccessDenied, NotFound):
+    except AccessDenied:
         return otherwise
     return str(answer["Role"]["Arn"])
 

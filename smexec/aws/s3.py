@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from smexec.aws.border import NotFound, border
+from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.errors import InvalidRequest
 from smexec.worker.protocol import Buffer
-
-_CHUNK = 1 << 20
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -35,7 +33,7 @@ async def put(
     try:
         await aws.call("s3", "PutObject", **request)
     except InvalidRequest as error:
-        if not (new and error.code in ("PreconditionFailed", "ConditionalRequestConflict")):
+        if not (new and error.code == "PreconditionFailed"):
             raise
 
 
@@ -46,11 +44,7 @@ async def get(aws: Client, uri: str) -> bytearray | None:
         answer = await aws.call("s3", "GetObject", Bucket=bucket, Key=key)
     except NotFound:
         return None
-    content = bytearray()
-    with border("GetObject"):
-        async with answer["Body"] as body:
-            async for chunk in body.content.iter_chunked(_CHUNK):
-                content += chunk
+    content: bytearray = answer["Body"]
     return content
 
 
@@ -77,5 +71,5 @@ async def ensure_bucket(aws: Client, bucket: str) -> None:
         try:
             await aws.call("s3", "CreateBucket", **request)
         except InvalidRequest as error:
-            if error.code not in ("BucketAlreadyOwnedByYou", "OperationAborted"):  # somebody was faster
+            if error.code != "BucketAlreadyOwnedByYou":  # somebody was faster
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,19 @@ def open_session(given: Any, endpoint: Endpoint | None) -> aioboto3.Session:
 
     if endpoint:
         return aioboto3.Session(endpoint.access_key, endpoint.secret_key, region_name=endpoint.region)
-    if given is None or isinstance(given, aioboto3.Session):
-        return given or aioboto3.Session()
-    return _borrowing(given)
+    if given is None:
+        return _of_the_environment()
+    return given if isinstance(given, aioboto3.Session) else _borrowing(given)
+
+
+def _of_the_environment() -> aioboto3.Session:
+    import aioboto3
+
+    session = aioboto3.Session()
+    # boto knows AWS_DEFAULT_REGION and the profile's region, and not what all other SDKs and SageMaker set.
+    if session.region_name is None and (region := os.environ.get("AWS_REGION")):
+        return aioboto3.Session(region_name=region)
+    return session
 
 
 def _borrowing(boto_session: Any) -> aioboto3.Session:
@@ -46,7 +57,9 @@ def _borrowing(boto_session: Any) -> aioboto3.Session:
         async def get_frozen_credentials(self) -> Any:
             return await to_thread.run_sync(lambda: boto_session.get_credentials().get_frozen_credentials())
 
-    session = AioSession(profile=boto_session.profile_name)
+    # One that was made without a profile calls itself "default", whether there is such a profile or not.
+    named = boto_session.profile_name in boto_session.available_profiles
+    session = AioSession(profile=boto_session.profile_name if named else None)
     if boto_session.get_credentials() is not None:
         session._credentials = Borrowed("borrowed", "borrowed")  # noqa: SLF001  # no public way leads there
     return aioboto3.Session(botocore_session=session, region_name=boto_session.region_name)

@@ -6,13 +6,17 @@ import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import anyio
+
 from smexec.aws.border import NameTaken, NotFound, Throttled, Unreachable
-from smexec.aws.client import Client
+from smexec.aws.client import PATIENCE, Client
+from smexec.core.cadence import SKEW
 from smexec.core.lifecycle import StatusSeen
 from smexec.errors import InvalidRequest, ServiceError
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-_SKEW = 3600.0  # seconds that the client's clock may be ahead of AWS's
+_SOONEST, _LATEST = 0.25, 20.0  # seconds until a request is sent again whose answer was lost
+_MOST_LINES = 10_000  # that GetLogEvents gives at once
 
 
 async def create(aws: Client, request: Mapping[str, Any]) -> None:
@@ -23,21 +27,25 @@ async def create(aws: Client, request: Mapping[str, Any]) -> None:
 
     :raises smexec.aws.border.LimitReached: no instance is free; nothing was started
     """
-    unanswered = False
+    lost_at: float | None = None
+    pause = _SOONEST
     while True:
         try:
             await aws.call("sagemaker", "CreateTrainingJob", patience=0, **request)
-            return
         except Throttled:
             continue  # the bucket has slowed down
         except Unreachable:
-            if unanswered:
+            lost_at = lost_at or anyio.current_time()
+            if anyio.current_time() - lost_at > PATIENCE:
                 raise
-            unanswered = True
+            await anyio.sleep(pause)
+            pause = min(_LATEST, pause * 2)
         except NameTaken:
-            if unanswered:
-                return
-            raise
+            if lost_at is None:
+                raise
+            return
+        else:
+            return
 
 
 async def stop(aws: Client, job: str) -> None:
@@ -57,7 +65,7 @@ async def statuses(aws: Client, token: str, jobs: Collection[str], since: float)
     """
     request: dict[str, Any] = {
         "NameContains": token,
-        "CreationTimeAfter": dt.datetime.fromtimestamp(since - _SKEW, dt.timezone.utc),
+        "CreationTimeAfter": dt.datetime.fromtimestamp(since - SKEW, dt.timezone.utc),
         "SortBy": "CreationTime",
         "SortOrder": "Descending",
         "MaxResults": 100,
@@ -83,6 +91,8 @@ async def describe(aws: Client, job: str) -> dict[str, Any]:
 
 async def log_tail(aws: Client, job: str, lines: int) -> tuple[str, ...]:
     """The last lines that a job wrote; or, in place of them, why there are none to be had."""
+    if lines < 1:
+        return ()
     try:
         return await _tail(aws, job, lines)
     except NotFound:
@@ -103,7 +113,7 @@ async def _tail(aws: Client, job: str, lines: int) -> tuple[str, ...]:
             patience=10,
             logGroupName=LOG_GROUP,
             logStreamName=stream["logStreamName"],
-            limit=max(lines, 1),
+            limit=min(lines, _MOST_LINES),
             startFromHead=False,
         )
         written += [(event["timestamp"], event["message"]) for event in page["events"]]

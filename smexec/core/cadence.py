@@ -22,6 +22,9 @@ _EASE = 0.25  # the share of the quiet time so far that is waited again
 #: PUT takes its time. What comes later than this is found when its job's status says that it has ended.
 OVERLAP = 10_000  # milliseconds
 
+#: How wrong the client's clock may be: AWS refuses requests that are signed for another time than this.
+SKEW = 900.0  # seconds
+
 
 def events_delay(quiet: float, calls: int) -> float:
     """Seconds to wait before events are listed again, ``quiet`` seconds after anything last happened.

@@ -49,7 +49,8 @@ class Inquest:
         if flight.place is None or flight.job is None:
             return
         folder = Keys(flight.place.root, self._run.id).events
-        start = cadence.Tail(newest=int(flight.job.created_at * 1000)).start_after
+        earliest = flight.job.created_at - cadence.SKEW  # in the containers' time
+        start = cadence.Tail(newest=int(earliest * 1000)).start_after
         async for names in s3.names(self._aws, folder, start):
             for event in map(Event.parse, names):
                 if event is not None and event.job == flight.name:

@@ -127,16 +127,18 @@ class Engine(Protocol):
 class ProcessEngine:
     """Runs the command as a process of this machine, in namespaces as far as the system allows.
 
-    The machine is the image: PATH and home directory are those of the service's user.
+    The machine is the image: PATH and home directory are those of the service's user. ``scratch`` is for what
+    it tries out, a directory that goes with the service even if that is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path | None = None) -> None:
+        self._scratch = scratch
         self._level: asyncio.Task[tuple[str, ...]] | None = None
 
     def prepare(self) -> None:
         """See :class:`Engine`."""
         if self._level is None:
-            self._level = asyncio.create_task(_probe())
+            self._level = asyncio.create_task(_probe(self._scratch))
 
     async def namespaces(self) -> tuple[str, ...]:
         """Those of :data:`LEVELS` that work here; found out once, by trying."""
@@ -237,9 +239,9 @@ class CommandEngine:
         return [self.program, "rm", "--force", *at_once, spec.name]
 
 
-def engine_named(name: str, memory: str | None = None) -> Engine:
+def engine_named(name: str, memory: str | None = None, scratch: Path | None = None) -> Engine:
     """Of the service's configuration: process, podman or docker."""
-    return ProcessEngine() if name == "process" else CommandEngine(name, memory)
+    return ProcessEngine(scratch) if name == "process" else CommandEngine(name, memory)
 
 
 def without_mounts(spec: Spec) -> Spec:
@@ -301,18 +303,18 @@ async def _start(plan: shim.Plan) -> Container:
     return Container(process)
 
 
-async def _probe() -> tuple[str, ...]:
+async def _probe(scratch: Path | None) -> tuple[str, ...]:
     """The first of the levels at which a command really sees its /opt/ml."""
     if sys.platform != "linux":
         return ()
     for level in LEVELS:
-        if level and await _works(level):
+        if level and await _works(level, scratch):
             return level
     return ()
 
 
-async def _works(namespaces: tuple[str, ...]) -> bool:
-    with tempfile.TemporaryDirectory(prefix="smexec-") as directory:
+async def _works(namespaces: tuple[str, ...], scratch: Path | None = None) -> bool:
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=scratch) as directory:
         witness = Path(directory, "witness")
         witness.touch()  # noqa: ASYNC240  (an empty file, once per service)
         spec = Spec(

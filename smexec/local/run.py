@@ -75,7 +75,7 @@ async def running_platform(
             await stack.enter_async_context(session.client(name, endpoint_url=moto_url, config=options))
             for name in ("s3", "logs")
         ]
-        engine = engine_named(config.engine, config.memory)
+        engine = engine_named(config.engine, config.memory, directory)
         engine.prepare()
         await create_group(logs)
         around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import http.client
@@ -100,8 +101,7 @@ def _put_once(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str]) -> 
         headers["x-amz-server-side-encryption-aws-kms-key-id"] = sse_kms_key
     headers.update(signature("PUT", url, headers, region, credentials(os.environ), time.time()))
     request = urllib.request.Request(url, data=_chunks(parts), headers=headers, method="PUT")
-    context = _trust() if url.startswith("https:") else None  # which takes a while to make
-    with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
+    with _opener(request.type, direct=False).open(request, timeout=TIMEOUT) as answer:
         answer.read()
 
 
@@ -195,14 +195,29 @@ def credentials(environ: Mapping[str, str]) -> Credentials:
     request = urllib.request.Request(url)
     if "AWS_CONTAINER_AUTHORIZATION_TOKEN" in environ:
         request.add_header("Authorization", environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
-    with direct.open(request, timeout=TIMEOUT) as answer:
+    with _opener(request.type, direct=True).open(request, timeout=TIMEOUT) as answer:
         given = json.load(answer)
     return Credentials(given["AccessKeyId"], given["SecretAccessKey"], given.get("Token"))
 
 
 def _endpoint(environ: Mapping[str, str]) -> Optional[str]:
     return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+
+
+@functools.lru_cache(maxsize=None)
+def _opener(scheme: str, direct: bool) -> urllib.request.OpenerDirector:
+    """Like urllib's own, which prepares for TLS each time, for 20 ms, also where there is none.
+
+    :param direct: never through a proxy
+    """
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler({} if direct else None))
+    opener.add_handler(urllib.request.HTTPHandler())
+    opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
+    if scheme == "https":
+        opener.add_handler(urllib.request.HTTPSHandler(context=_trust()))
+    return opener
 
 
 def _trust() -> ssl.SSLContext:

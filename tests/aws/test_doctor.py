@@ -142,6 +142,19 @@ def test_expired_credentials_are_all_there_is_to_say(service: LocalService) -> N
     assert {finding.state for finding in later} == {"unknown"}
 
 
+def test_an_aws_that_cannot_be_reached() -> None:
+    async def collect() -> list[Finding]:
+        async with Client(None, Endpoint("http://127.0.0.1:1", "eu-west-1", "a", "b")) as aws:
+            patient = Patient(make({}, {}), aws, (3, 11), patience=0)
+            return [finding async for finding in examine(patient)]
+
+    region, credentials, *later = anyio.run(collect)
+    assert region.state == "ok"
+    assert credentials.state == "missing"
+    assert "127.0.0.1:1" in credentials.text
+    assert {finding.state for finding in later} == {"unknown"}
+
+
 def test_an_image_in_another_region(service: LocalService) -> None:
     uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/mine:1"
     found = findings(service, image_uri=uri)["image"]

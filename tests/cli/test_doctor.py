@@ -48,6 +48,8 @@ def test_nothing_is_configured() -> None:
 def test_no_credentials() -> None:
     code, output = run(AWS_REGION="eu-west-1")
     assert code == 1
+    assert "✓ │ region" in output
+    assert "✗ │ credentials" in output
     assert "aws configure" in output
     assert "Traceback" not in output
 

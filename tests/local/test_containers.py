@@ -540,7 +540,7 @@ def test_one_engine_for_each_name() -> None:
 async def test_the_probe_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     probes = 0
 
-    async def probe() -> tuple[str, ...]:
+    async def probe(scratch: Path | None) -> tuple[str, ...]:
         nonlocal probes
         probes += 1
         return ()

@@ -301,8 +301,9 @@ def begun(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for_ever() -> None:
-    print("begun")
-    signal.pause()
+    os.write(1, b"begun\n")  # print may be interrupted before it is through
+    while True:
+        time.sleep(0.01)  # signal.pause would sleep through a signal that comes right before it
 
 
 def test_sigterm_ends_the_call_and_says_so(container: Any) -> None:

@@ -3,7 +3,11 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import ipaddress
+import ssl
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +16,9 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,6 +184,60 @@ def test_an_answer_that_is_none(bucket: Any, body: bytes) -> None:
     bucket.answers = [body] * 2
     with pytest.raises(Undeliverable):
         s3.put("s3://b/k", [b"x"], tries=2)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    day = dt.timedelta(days=1)
+    now = dt.datetime.now(dt.timezone.utc)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "cert.pem").write_bytes(built.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, *plain))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def secure(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Path]]:
+    """The bucket behind TLS, and the certificate to trust."""
+    cert, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    bucket.socket = context.wrap_socket(bucket.socket, server_side=True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url.replace("http:", "https:"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    s3._opener.cache_clear()
+    yield bucket, cert
+    s3._opener.cache_clear()
+
+
+def test_over_tls_the_content_is_not_hashed_twice(secure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, cert = secure
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(cert))
+    s3.put("s3://b/k", [b"content"])
+    ((_, headers, body),) = bucket.puts
+    assert body == b"content"
+    assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert base64.b64decode(headers[CRC32]) == zlib.crc32(b"content").to_bytes(4, "big")
+
+
+def test_nothing_is_sent_to_whom_nobody_vouches_for(secure: Any) -> None:
+    bucket, _ = secure
+    bucket.handle_error = lambda *_: None  # it is the handshake that fails
+    with pytest.raises(Undeliverable, match="CERTIFICATE_VERIFY_FAILED"):
+        s3.put("s3://b/k", [b"content"], tries=1)
+    assert bucket.puts == []
 
 
 # -- credentials ---------------------------------------------------------------------------------------------
