@@ -189,7 +189,7 @@ def test_map_times_out(executor: SageMakerExecutor) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"chunksize": 0}, {"buffersize": 0}])
-def test_map_refuses_sizes_below_one(executor: SageMakerExecutor, bad: dict[str, int]) -> None:
+def test_map_refuses_sizes_below_one(executor: SageMakerExecutor, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="size must be"):
         executor.map(abs, [1], **bad)
     with pytest.raises(TypeError):
@@ -255,7 +255,7 @@ def test_a_starting_call_can_be_cancelled_and_its_job_is_stopped(smexec_service:
             _until(lambda: _status(smexec_service, future.job_name) == "InProgress")
             assert not future.running()
             assert future.cancel()
-        smexec_service.wait(future.job_name, "Stopping", "Stopped")
+        smexec_service.wait(str(future.job_name), "Stopping", "Stopped")
     finally:
         smexec_service.configure(delays={"Starting": None})
     with pytest.raises(concurrent.futures.CancelledError):
