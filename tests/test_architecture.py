@@ -21,7 +21,7 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", *ENGINE}
+EXECUTOR = {"executor", "future", "results", *ENGINE}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -32,6 +32,7 @@ ROOMS = {
     "engine": ENGINE,
     "executor": EXECUTOR,
     "future": EXECUTOR,
+    "results": EXECUTOR,
     "decorator": FACADE,
     "demo": FACADE,
     "__init__": FACADE,
