@@ -1,9 +1,9 @@
 """A fan-out far larger than this machine: the pure core, driven by a virtual clock instead of AWS.
 
 What decides is the real thing: :mod:`smexec.core.packing` makes the batches, :mod:`smexec.core.rates` paces
-the requests, :mod:`smexec.core.lifecycle` says what follows from what is seen, :mod:`smexec.core.cadence` when
-to look again; the local service's own token bucket refuses what is too fast. Simulated is what they decide
-about: jobs that start and work, objects in S3, latencies, and the client's one core (each request and each
+the requests, :mod:`smexec.core.lifecycle` says what follows from what is seen, :mod:`smexec.core.cadence`
+when to look again; the local service's own token bucket refuses what is too fast. Simulated is what they
+decide about: jobs that start and work, objects in S3, latencies, and the client's one core (each request and each
 listed key costs it some time, so that a client that cannot keep up shows here).
 """
 
@@ -56,7 +56,7 @@ class Scenario:
     seconds: float = 10.0
     creates: float | None = 1.0
     lists: float | None = 2.0
-    guess: float = 5.0
+    guess: float = 2.0
     instances: int | None = None
     cold_start: float = 90.0
     flush: float = 1.0
@@ -119,7 +119,7 @@ class _Sky:
         self.flown = Flown()
         self._is = scenario
         self._clock = simpy.Environment()
-        self._core = simpy.Resource(self._clock)
+        self._core = self._one()
         self._connections = simpy.Resource(self._clock, CONNECTIONS)
         self._packer: packing.Packer[int] = packing.Packer()
         self._numbers = itertools.count(1)
@@ -135,9 +135,13 @@ class _Sky:
         self._done = self._clock.event()
         self._news_at = self._asked_at = 0.0
         self._buckets = {
-            "CreateTrainingJob": (Bucket(scenario.guess), _service(scenario.creates)),
-            "ListTrainingJobs": (Bucket(2.0, 2.0), _service(scenario.lists)),
+            "CreateTrainingJob": (Bucket(scenario.guess), _service(scenario.creates), self._one()),
+            "ListTrainingJobs": (Bucket(2.0, 2.0), _service(scenario.lists), self._one()),
         }
+
+    def _one(self) -> simpy.Resource:
+        """What only one can have at a time."""
+        return simpy.Resource(self._clock)
 
     def fly(self) -> Flown:
         limit = packing.share(self._is.calls, self._is.jobs)
@@ -291,9 +295,12 @@ class _Sky:
 
     def _sagemaker(self, api: str) -> Steps:
         """Until the service takes it."""
-        bucket, service = self._buckets[api]
+        bucket, service, turn = self._buckets[api]
         while True:
-            yield self._clock.timeout(bucket.take(self._clock.now))
+            with turn.request() as mine:
+                yield mine
+                while delay := bucket.take(self._clock.now):
+                    yield self._clock.timeout(delay)
             yield from self._request(api)
             if service is None or service.take(self._clock.now):
                 bucket.succeeded()

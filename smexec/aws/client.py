@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,10 @@ from smexec.errors import SettingsError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: What is known of rates, requests a second; the rest is learnt. facts: ListTrainingJobs 2/s, not adjustable.
+#: What is known of rates, requests a second; the rest is learnt. facts: ListTrainingJobs 2/s, not adjustable;
+#: CreateTrainingJob about 1/s.
 _GUESS = 5.0
-_BUCKETS: dict[str, tuple[float, float]] = {"ListTrainingJobs": (2.0, 2.0)}
+_BUCKETS = {"ListTrainingJobs": Bucket(2.0, ceiling=2.0), "CreateTrainingJob": Bucket(2.0)}
 _UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDown is retried like the rest
 
 PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again
@@ -50,6 +52,7 @@ class Client:
         self._clients: dict[str, Any] = {}
         self._opening = anyio.Lock()
         self._buckets: dict[str, Bucket] = {}
+        self._turns: dict[str, anyio.Lock] = {}
         self._session: Any = None
 
     async def __aenter__(self) -> Self:
@@ -94,7 +97,10 @@ class Client:
     async def _attempt(self, service: str, operation: str, method: Any, request: dict[str, Any]) -> Any:
         bucket = self._bucket(service, operation)
         if bucket:
-            await anyio.sleep(bucket.take(anyio.current_time()))
+            # One at a time: those who slept by an old rate would come too early, and all at once.
+            async with self._turns[operation]:
+                while delay := bucket.take(anyio.current_time()):  # noqa: ASYNC110  # a time is waited for
+                    await anyio.sleep(delay)
         try:
             with border(operation):
                 answer = await method(**request)
@@ -112,7 +118,8 @@ class Client:
         if service in _UNLIMITED:
             return None
         if operation not in self._buckets:
-            self._buckets[operation] = Bucket(*_BUCKETS.get(operation, (_GUESS,)))
+            self._buckets[operation] = replace(_BUCKETS.get(operation, Bucket(_GUESS)))
+            self._turns[operation] = anyio.Lock()
         return self._buckets[operation]
 
     async def _client(self, service: str) -> Any:
