@@ -46,8 +46,9 @@ class _Table:
     functions: list[list[int]] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     _by_digest: dict[str, int] = field(default_factory=dict)
+    _by_owner: dict[int, int] = field(default_factory=dict)
     _by_function: dict[int, int] = field(default_factory=dict)
-    _by_pickle: dict[bytes, int] = field(default_factory=dict)
+    _by_content: dict[tuple[bytes | int, ...], int] = field(default_factory=dict)
 
     def function(self, function: Function) -> int:
         """Its number. Equal pickles are one function: ``submit`` pickles anew each time."""
@@ -56,26 +57,36 @@ class _Table:
         return self._by_function[id(function)]
 
     def _add(self, function: Function) -> int:
-        key = bytes(function.sections[0]) if len(function.sections) == 1 else None
-        if key is not None and key in self._by_pickle:
-            return self._by_pickle[key]
-        self.functions.append([self.section(section) for section in function.sections])
-        self.sources.update(function.sources)
-        number = len(self.functions) - 1
-        if key is not None:
-            self._by_pickle[key] = number
-        return number
+        content = tuple(self._content(section) for section in function.sections)
+        if content not in self._by_content:
+            self._by_content[content] = len(self.functions)
+            self.functions.append([self.section(section) for section in function.sections])
+            self.sources.update(function.sources)
+        return self._by_content[content]
+
+    def _content(self, section: Buffer) -> bytes | int:
+        """What is equal for equal sections."""
+        return self.section(section) if _is_large(section) else bytes(section)
 
     def section(self, section: Buffer) -> int:
-        """Its number."""
-        if memoryview(section).nbytes < SHARED_BYTES:
-            return self._append(section, None)
-        name = self.digest(section)
-        if name not in self._by_digest:
-            self._by_digest[name] = self._append(section, name)
-        return self._by_digest[name]
+        """Its number. The same memory stands once, and so does large content."""
+        owner = memoryview(section).obj
+        if memoryview(owner).nbytes != memoryview(section).nbytes:  # a part of it
+            return self._append(section)
+        if id(owner) not in self._by_owner:  # which lives as long as the batch does
+            self._by_owner[id(owner)] = self._append(section)
+        return self._by_owner[id(owner)]
 
-    def _append(self, section: Buffer, name: str | None) -> int:
+    def _append(self, section: Buffer) -> int:
+        name = self.digest(section) if _is_large(section) else None
+        if name is not None and name in self._by_digest:
+            return self._by_digest[name]
         self.sections.append(section)
         self.names.append(name)
+        if name is not None:
+            self._by_digest[name] = len(self.sections) - 1
         return len(self.sections) - 1
+
+
+def _is_large(section: Buffer) -> bool:
+    return memoryview(section).nbytes >= SHARED_BYTES

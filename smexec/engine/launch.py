@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import sys
 import time
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -20,13 +20,16 @@ from smexec.core.assembly import assemble
 from smexec.core.lifecycle import Job
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
-from smexec.core.work import Batch
+from smexec.core.work import Batch, Function
 from smexec.engine.flight import Flight
 from smexec.engine.loop import in_thread
 from smexec.engine.place import Surveyor
 from smexec.errors import QuotaExceeded
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer
+
+Span: TypeAlias = tuple[int, int]  # where memory begins, bytes
+Known: TypeAlias = "tuple[weakref.ref[Any], str]"  # what lives while the memory does, the digest
 
 _QUOTA_SOONEST, _QUOTA_LATEST = 1.0, 30.0  # seconds between two tries while no instance is free
 
@@ -68,7 +71,7 @@ class Launcher:
             "gpus": batch.settings.gpus_per_call,
             "timeout": batch.settings.timeout_per_call,
         }
-        assembly = assemble(batch, header, self._digests.of)
+        assembly = assemble(batch, header, self._digests.of(batch.calls[0].function))
         return protocol.seal(self._run.key, protocol.batch_purpose(job), assembly.body), assembly.shared
 
     async def _upload(
@@ -114,22 +117,39 @@ class Launcher:
 
 
 class Digests:
-    """SHA-256 of large sections, remembered while the objects live whose memory they are."""
+    """SHA-256 of large sections, remembered for all jobs of one ``map``: they have its function in common.
+
+    Not for longer: between two of them the user may change an array where it lies.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], int, str]] = {}
+        self._by_function: weakref.WeakKeyDictionary[Function, dict[Span, Known]] = (
+            weakref.WeakKeyDictionary()
+        )
 
-    def of(self, section: Buffer) -> str:
-        """In hex."""
-        view = memoryview(section)
-        owner = view.obj
-        reference, size, digest = self._known.get(id(owner), (None, 0, ""))
-        if reference is not None and reference() is owner and size == view.nbytes:
-            return digest
-        digest = hashlib.sha256(view).hexdigest()
-        with contextlib.suppress(TypeError):  # not everything can be referred to weakly
-            self._known[id(owner)] = (weakref.ref(owner), view.nbytes, digest)
+    def of(self, function: Function) -> Callable[[Buffer], str]:
+        """What gives a section's, in hex."""
+        known = self._by_function.setdefault(function, {})
+        return lambda section: _digest(section, known)
+
+
+def _digest(section: Buffer, known: dict[Span, Known]) -> str:
+    view = memoryview(section)
+    owner: Any = view.obj
+    span = _span(owner, view.nbytes)
+    reference, digest = known.get(span, (None, "")) if span else (None, "")
+    if reference is not None and reference() is not None:  # so the memory is still what it was
         return digest
+    digest = hashlib.sha256(view).hexdigest()
+    if span:
+        known[span] = (weakref.ref(owner), digest)
+    return digest
+
+
+def _span(owner: Any, size: int) -> Span | None:
+    """Where it lies: arrays tell. Of a Fortran array each pickle has a view of its own."""
+    interface = getattr(owner, "__array_interface__", None)
+    return (interface["data"][0], size) if interface else None
 
 
 def _never(error: LimitReached, instance_type: str) -> QuotaExceeded:

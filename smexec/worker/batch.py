@@ -4,8 +4,8 @@ Its envelope's header lists the calls; their pickles are its sections. A large s
 many calls share) is not in the envelope but an object of its own, named by its digest, which the signed
 header states.
 
-Whatever is handed out may be written to, as it could be where it came from, and nobody else sees it: a large
-section is mapped anew each time, so that only the pages that are changed take memory.
+Whatever is handed out may be written to, as it could be where it came from, and nobody else sees it:
+small sections are copies; a large one is mapped anew each time, and only pages that are changed take memory.
 """
 
 from __future__ import annotations
@@ -45,18 +45,16 @@ class Batch(NamedTuple):
     gpus: int
 
     def function(self, number: int) -> List[Buffer]:
-        """A function's pickle, then its out-of-band buffers; copies, since it is loaded more than once."""
-        return [self._buffer(section, copy=True) for section in self.functions[number]]
+        """A function's pickle, then its out-of-band buffers."""
+        return [self._own(section) for section in self.functions[number]]
 
     def arguments(self, call: int) -> List[Buffer]:
-        """The same for a call's arguments, which are loaded once."""
-        return [self._buffer(section, copy=False) for section in self.calls[call].sections]
+        """The same for a call's arguments."""
+        return [self._own(section) for section in self.calls[call].sections]
 
-    def _buffer(self, number: int, copy: bool) -> Buffer:
+    def _own(self, number: int) -> Buffer:
         section = self.sections[number]
-        if isinstance(section, Path):
-            return _mapped(section)
-        return bytearray(section) if copy else section
+        return _mapped(section) if isinstance(section, Path) else bytearray(section)
 
 
 def encode(
