@@ -1,10 +1,10 @@
 """A fan-out far larger than this machine: the pure core, driven by a virtual clock instead of AWS.
 
-What decides is the real thing: :mod:`smexec.core.packing` makes the batches, :mod:`smexec.core.rates` paces
-the requests, :mod:`smexec.core.lifecycle` says what follows from what is seen, :mod:`smexec.core.cadence`
-when to look again; the local service's own token bucket refuses what is too fast. Simulated is what they
-decide about: jobs that start and work, objects in S3, latencies, and the client's one core (each request and each
-listed key costs it some time, so that a client that cannot keep up shows here).
+What decides is the real thing: ``packing`` makes the batches, ``rates`` paces the requests, ``lifecycle`` says
+what follows from what is seen, ``cadence`` when to look again (all of :mod:`smexec.core`); the local service's
+own token bucket refuses what is too fast. Simulated is what they decide about: jobs that start and work,
+objects in S3, latencies, and the client's one core (each request and each listed key costs it some time, so
+that a client that cannot keep up shows here).
 """
 
 from __future__ import annotations
@@ -246,6 +246,8 @@ class _Sky:
 
     def _look_at_statuses(self) -> Steps:
         """Newest first, until all that are followed have been seen."""
+        if not self._followed:  # the last one landed while events were listed
+            return
         oldest = self._created.index(next(iter(self._followed)))
         for _ in range(math.ceil((len(self._created) - oldest) / SUMMARIES)):
             yield from self._sagemaker("ListTrainingJobs")
