@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Nothing that merely takes long on a machine with other work is a failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # Inherited by every process that a test starts, so that those left behind can be told from other people's.
 MARKER = f"SMEXEC_TEST_SESSION={uuid.uuid4().hex}"

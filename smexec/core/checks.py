@@ -4,6 +4,7 @@ what is allowed. The limits are botocore's model of CreateTrainingJob.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 import unicodedata
@@ -169,6 +170,7 @@ def from_text(value: str, kind: str) -> Any:
     if kind == "bool":
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return known.get(value.lower(), value)
-    if kind.startswith("int") and re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
-        return int(value)
+    if kind.startswith("int"):
+        with contextlib.suppress(ValueError):  # what is no number is for the check to refuse
+            return int(value)
     return value

@@ -7,7 +7,7 @@ import aioboto3
 import boto3
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smexec.core import checks
@@ -152,6 +152,8 @@ def test_numbers_come_out_of_their_text(number: int) -> None:
 
 
 @given(st.text())
+@example("0\x1f")
+@example("9" * 5000)
 def test_text_that_is_no_such_thing_is_left_for_the_check_to_refuse(text: str) -> None:
     number = checks.from_text(text, "int")
     assert number == text or isinstance(number, int)

@@ -218,7 +218,7 @@ given_settings = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], max_examples=150)
+@settings(suppress_health_check=[HealthCheck.filter_too_much], max_examples=150)
 @given_by(given_settings, st.text(max_size=60) | text("f", 2490, 2510))
 def test_what_the_settings_take_the_service_takes(given: dict[str, Any], function: str) -> None:
     given = taken(given)
