@@ -19,6 +19,7 @@ from .container import OptMl, Orders
 from .protocol import Buffer, Event, Header
 
 SOONEST, LATEST = 0.1, 1.0  # seconds between two objects: while there were few, and once there are many
+_GROWTH = 5.0  # from one interval to the next
 ENOUGH = 4 << 20  # bytes that need not wait for more
 MOST = 1 << 30  # bytes that may wait; before there are more, no call is started
 
@@ -44,7 +45,7 @@ def interval(sent: int) -> float:
 
     A short job's outcomes and a long job's first ones come quickly; a long job costs one request a second.
     """
-    return min(LATEST, SOONEST * 2.0 ** max(0, min(sent, 64) - 1))
+    return min(LATEST, SOONEST * _GROWTH ** max(0, min(sent, 64) - 1))
 
 
 class Post:
