@@ -57,7 +57,7 @@ def cross_validate(combination: Combination) -> float:
 
 def search(executor: SageMakerExecutor, combinations: Sequence[Combination]) -> Iterator[Score]:
     """Score every combination as a Training Job; yields in the grid's order, each as soon as it is there."""
-    accuracies = executor.map(cross_validate, combinations)
+    accuracies = executor.map(cross_validate, combinations, chunksize=1)  # a job each, to be watched
     for combination, accuracy in zip(combinations, accuracies, strict=True):
         yield Score(combination, accuracy)
 
