@@ -189,7 +189,10 @@ class Tracker:
     async def _hear(self, flight: Flight, news: Iterable[News]) -> None:
         ended: list[News] = []
         for piece in news:
-            if piece.header is None:
+            if piece.call == protocol.LATE and piece.header and flight.place:
+                folder = Keys(flight.place.root, self._run.id).events
+                self.observe(flight, NewsWritten(folder + piece.header["name"]))
+            elif piece.header is None:
                 self._hear_start(flight, piece.call)
             elif piece.header["outcome"] == protocol.STOPPED:
                 self.observe(flight, StopReported())

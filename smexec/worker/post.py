@@ -21,6 +21,7 @@ from .protocol import Buffer, Event, Header
 SOONEST, LATEST = 0.1, 1.0  # seconds between two objects: while there were few, and once there are many
 _GROWTH = 5.0  # from one interval to the next
 ENOUGH = 4 << 20  # bytes that need not wait for more
+LATE_AFTER = 3.0  # seconds of writing an object; a client that watches others' may have read on by then
 MOST = 1 << 30  # bytes that may wait; before there are more, no call is started
 
 
@@ -65,6 +66,7 @@ class Post:
         self._size = 0  # bytes that wait or are being sent
         self._sent = 0  # objects
         self._sent_at = 0.0
+        self._last_name = ""
         self._finished = False
         self._failure: Optional[BaseException] = None
         self._changed = threading.Condition()
@@ -168,6 +170,10 @@ class Post:
         envelope = protocol.seal(self._orders.key, protocol.events_purpose(self._orders.job, number), body)
         if not (self._tries_s3 and self._reach(number, envelope)):
             self._leave(number, envelope)
+        elif time.monotonic() - self._sent_at > LATE_AFTER and any(
+            piece.call != protocol.LATE for piece in news
+        ):
+            self._waiting.append(News(protocol.LATE, {"name": self._last_name}))
 
     def _reach(self, number: int, envelope: Sequence[Buffer]) -> bool:
         """Write to S3; False if it does not take it.
@@ -177,6 +183,7 @@ class Post:
         from . import s3  # only now: user code is running by the time that ssl is imported
 
         event = Event(int(time.time() * 1000), self._orders.job, number)
+        self._last_name = event.name
         tries = 1 if self._is_doubtful else s3.TRIES
         try:
             s3.put(self._orders.events + event.name, envelope, self._orders.sse_kms_key, tries)

@@ -83,6 +83,10 @@ STOPPED = "stopped"
 #: The call that a word about the whole batch is said of: it is the outcome of all that have none.
 ALL_CALLS = -1
 
+#: Said of no call: another object took long to write, and may be listed behind what has been read by now. The
+#: header has its name.
+LATE = -2
+
 # -- events -----------------------------------------------------------------------------------------------
 
 TIME_DIGITS = 13  # milliseconds since the epoch, until the year 2286

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smexec.worker import post as posts
+from smexec.worker import protocol, s3
 from smexec.worker.container import OptMl, Orders
 from smexec.worker.post import LATEST, SOONEST, Post, interval
 from tests.worker.conftest import JOB, KEY, News
@@ -201,3 +202,17 @@ def test_an_envelope_is_whole_or_not_there(
     assert sorted(path.name for path in OptMl(tmp_path).output.iterdir()) == [
         str(n) for n in range(len(seen))
     ]
+
+
+def test_what_took_long_to_write_is_pointed_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the time that it was there, clients may have read on, beyond its name."""
+    monkeypatch.setattr(posts, "LATE_AFTER", -1.0)
+    written: list[tuple[str, bytes]] = []
+    monkeypatch.setattr(s3, "put", lambda uri, parts, *_: written.append((uri, b"".join(parts))))
+    post = Post(ORDERS._replace(isolated=False), OptMl(tmp_path), lambda: None)
+    post.ended(0, {**VALUE, "sizes": [1]}, b"x")
+    post.close()
+    (first, _), (second, pointer) = written  # what points is not pointed at, or there would be no end
+    told = News([(1, pointer)]).ended[protocol.LATE]
+    assert "s3://b/events/" + told.header["name"] == first
+    assert second > first
