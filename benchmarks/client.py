@@ -78,7 +78,11 @@ def run(python: Path, program: str, argument: str, environment: Mapping[str, str
 
     :raises Skipped: it fails, or does not end
     """
-    with tempfile.TemporaryDirectory(prefix="smexec-bench-") as scratch, tempfile.TemporaryFile("w+") as said:
+    with (
+        # What a library leaves running may still write there.
+        tempfile.TemporaryDirectory(prefix="smexec-bench-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryFile("w+") as said,
+    ):
         Path(scratch, "sdk.yaml").write_text(_SDK_CONFIG, encoding="utf-8")
         process = subprocess.Popen(
             [python, CLIENTS / program, argument],
@@ -93,7 +97,9 @@ def run(python: Path, program: str, argument: str, environment: Mapping[str, str
     printed = [line for line in lines if line.startswith("{")]  # some libraries talk, before and after
     if process.returncode or not printed:
         raise Skipped(f"exit code {process.returncode}: {lines[-1] if lines else 'it said nothing'}")
-    return {**json.loads(printed[-1]), "threads": threads}
+    figures = {**json.loads(printed[-1]), "threads": threads}
+    print(f"  {program} {argument}: {figures}", file=sys.stderr, flush=True)  # it may take long to the table
+    return figures
 
 
 def _watch(process: subprocess.Popen[Any]) -> int:

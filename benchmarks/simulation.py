@@ -1,7 +1,7 @@
 """A fan-out far larger than this machine: the pure core, driven by a virtual clock instead of AWS.
 
-What decides is the real thing: ``packing`` makes the batches, ``rates`` paces the requests, ``lifecycle`` says
-what follows from what is seen, ``cadence`` when to look again (all of :mod:`smexec.core`); the local service's
+What decides is the real thing: ``packing`` makes the batches, ``rates`` paces requests, ``lifecycle`` says
+what follows from what is seen, ``cadence`` when to look again (all of ``smexec.core``); the local service's
 own token bucket refuses what is too fast. Simulated is what they decide about: jobs that start and work,
 objects in S3, latencies, and the client's one core (each request and each listed key costs it some time, so
 that a client that cannot keep up shows here).
