@@ -9,27 +9,41 @@ import sys
 import time
 import traceback
 import types
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import protocol
 from .batch import Batch
 from .protocol import Buffer, Header
 
+HEAVY = 1 << 20  # bytes of a function's pickle; arrays in it do not count, they are mapped
 TEXT_LIMIT = 100_000  # characters of a traceback or message; a RecursionError's could have no end
 
 
 class Outcome(NamedTuple):
-    """How a call ended: what is said of it, and the pickle of its value or exception."""
+    """How a call ended: what is said of it, and the pickle of its value or exception.
+
+    :ivar is_last: the call had a function that others must not find as it left it
+    """
 
     header: Header
     sections: Sequence[Buffer] = ()
+    is_last: bool = False
 
 
-def run(batch: Batch, number: int) -> Outcome:
-    """Run a call of the batch and say how it ended. Never raises: whatever happens is the outcome."""
+def run(batch: Batch, loaded: Mapping[int, Any], number: int) -> Outcome:
+    """Run a call of the batch and say how it ended. Never raises: whatever happens is the outcome.
+
+    :param loaded: functions that were loaded before this process was forked
+    """
+    which = batch.calls[number].function
+    return _run(batch, loaded, number)._replace(is_last=which in loaded)
+
+
+def _run(batch: Batch, loaded: Mapping[int, Any], number: int) -> Outcome:
     began = time.time()
+    which = batch.calls[number].function
     try:
-        function = load_function(batch, batch.calls[number].function)
+        function = loaded[which] if which in loaded else load_function(batch, which)
         args, kwargs = _load(batch.arguments(number))
     except BaseException as error:
         return _stated(began, _unreadable(error))
@@ -46,6 +60,11 @@ def run(batch: Batch, number: int) -> Outcome:
 def load_function(batch: Batch, number: int) -> Any:
     """The function, anew for each call: what a call changes about it is not the next one's."""
     return _load(batch.function(number))
+
+
+def is_heavy(batch: Batch, number: int) -> bool:
+    """Whether loading the function takes longer than forking a process that has it."""
+    return memoryview(batch.function(number)[0]).nbytes >= HEAVY
 
 
 def prepare(sources: Dict[str, str]) -> None:

@@ -36,7 +36,7 @@ class Monitor:
         self._post = post
         self._signals = signals
         self._queue: Deque[int] = deque(range(len(work.batch.calls)))
-        self._links: Dict[int, Link] = {}  # by slot
+        self._links: Dict[int, Link] = {}  # by process
         self._idle: List[Link] = []  # those that could have a call, while the post is behind
         self._deadlines: Deque[Tuple[float, Link, int]] = deque()  # of calls, the next first
         self._stillborn: Dict[int, int] = {}  # call → slots that died before it began
@@ -124,9 +124,18 @@ class Monitor:
         if frame is not None:
             self._ended(frame)
             self._give_next(link)
+        if link.retired:
+            self._replace(link)
+
+    def _replace(self, link: Link) -> None:
+        """Have another process for this slot, if there is anything to do."""
+        if not link.replaced and self._queue and not self._signals.terminated and self._nursery:
+            link.replaced = True
+            self._unborn += 1
+            self._nursery.ask_for(link.number)
 
     def _give_next(self, link: Link) -> None:
-        if link.doomed or link.hung_up or self._signals.terminated:
+        if link.doomed or link.hung_up or link.retired or self._signals.terminated:
             return
         if not self._post.has_room:
             self._idle.append(link)
@@ -147,7 +156,7 @@ class Monitor:
                 link.kill()
 
     def _slot_died(self, death: Death) -> None:
-        link = self._links.pop(death.slot)
+        link = self._links.pop(death.pid)
         frame = link.receive()
         if frame is not None:
             self._ended(frame)
@@ -158,9 +167,7 @@ class Monitor:
         link.connection.close()
         if link in self._idle:
             self._idle.remove(link)
-        if self._queue and not self._signals.terminated and self._nursery:
-            self._unborn += 1
-            self._nursery.ask_for(death.slot)
+        self._replace(link)
 
     def _lost(self, link: Link, call: int, status: int) -> None:
         """A slot died that had a call."""
@@ -190,7 +197,7 @@ class Monitor:
                 self._slot_refused(told)
             elif isinstance(told, Link):
                 self._slot_born(told)
-            elif told.slot in self._links:
+            elif told.pid in self._links:
                 self._slot_died(told)
         if nursery.hung_up:
             self._unlisten(nursery.fileno())
@@ -202,7 +209,7 @@ class Monitor:
 
     def _slot_born(self, link: Link) -> None:
         self._unborn -= 1
-        self._links[link.number] = link
+        self._links[link.pid] = link
         self._listen(link.fileno(), lambda: self._hear(link))
         if self._dismissed:
             link.dismiss()

@@ -154,13 +154,12 @@ def _lead_group(pid: int) -> None:
 def _live(work: Work, without: Container[int], connection: socket.socket) -> NoReturn:
     try:
         _prepare(work)
-        if work.plan.preload:
-            _load_ahead(work.batch, without, connection)
+        loaded = _load_ahead(work.batch, without, connection) if work.plan.preload else {}
         _tell(connection, loading=None)
         slot.flush()  # or each fork would have its copy of a line that was begun
         gc.freeze()  # a collection in a slot would write to, and so copy, all that they share
         with Signals() as signals:
-            _Tending(work, connection, signals).go_on()
+            _Tending(work, loaded, connection, signals).go_on()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -185,20 +184,30 @@ def _prepare(work: Work) -> None:
     call.prepare(work.batch.sources)
 
 
-def _load_ahead(batch: Batch, without: Container[int], connection: socket.socket) -> None:
-    """Import what the functions need, here and once. If one cannot be loaded, that is its calls' outcome."""
+def _load_ahead(batch: Batch, without: Container[int], connection: socket.socket) -> Dict[int, Any]:
+    """Import what the functions need, here and once; those that are heavy are kept, for slots to have them.
+
+    If one cannot be loaded, that is its calls' outcome.
+    """
+    kept: Dict[int, Any] = {}
     for number in range(len(batch.functions)):
         if number not in without:
             _tell(connection, loading=number)
             with contextlib.suppress(BaseException):
-                call.load_function(batch, number)
+                function = call.load_function(batch, number)
+                if call.is_heavy(batch, number):
+                    kept[number] = function
+    return kept
 
 
 class _Tending:
     """Forks slots and tells of their ends, until the worker has closed and none is left."""
 
-    def __init__(self, work: Work, connection: socket.socket, signals: Signals) -> None:
+    def __init__(
+        self, work: Work, loaded: Dict[int, Any], connection: socket.socket, signals: Signals
+    ) -> None:
         self._work = work
+        self._loaded = loaded
         self._connection = connection
         self._signals = signals
         self._slots: Dict[int, int] = {}  # process → slot
@@ -249,7 +258,7 @@ class _Tending:
             ours.close()
             self._connection.close()
             os.environ.update(self._work.plan.of(number))
-            run = partial(call.run, self._work.batch)
+            run = partial(call.run, self._work.batch, self._loaded)
             slot.serve(run, theirs, number, self._work.board, self._work.folder)
         theirs.close()
         _lead_group(pid)

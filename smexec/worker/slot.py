@@ -68,6 +68,8 @@ class Link:
 
     :ivar hung_up: nothing can come back any more, though the process may live
     :ivar doomed: it was sent SIGKILL, and is to have no further call
+    :ivar retired: it has said that it takes no further call
+    :ivar replaced: another process was asked for in its place
     """
 
     def __init__(self, number: int, pid: int, connection: socket.socket) -> None:
@@ -77,6 +79,8 @@ class Link:
         self.call: Optional[int] = None
         self.hung_up = False
         self.doomed = False
+        self.retired = False
+        self.replaced = False
         self._received = bytearray()
 
     def fileno(self) -> int:
@@ -121,6 +125,7 @@ class Link:
         sections = bytes(self._received[start : start + size])
         del self._received[: start + size]
         self.call = None
+        self.retired = header.pop("last", False)
         file = header.pop("file", None)
         return Frame(call, header, None if file else sections, file)
 
@@ -155,6 +160,8 @@ def serve(run: Run, connection: socket.socket, number: int, board: Board, folder
             if os.getpid() != me:  # a fork that the call made, and left to run on
                 os._exit(1)
             _give_back(connection, call, outcome, folder)
+            if outcome.is_last:
+                break
             del outcome
         _end_as_python_does()
     except BaseException:  # an atexit handler, a call that closed every file: there is nobody to raise it to
@@ -178,6 +185,8 @@ def _give_back(connection: socket.socket, call: int, outcome: Outcome, folder: P
         path = folder / "outcome-{}".format(call)
         if _spill(path, views):
             header["file"], inline = str(path), []
+    if outcome.is_last:
+        header["last"] = True
     text = json.dumps(header).encode()
     size = sum(memoryview(part).nbytes for part in inline)
     connection.sendall(b"".join([_FRAME.pack(call, len(text), size), text]))

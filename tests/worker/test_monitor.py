@@ -125,6 +125,38 @@ def test_what_a_call_changes_about_its_function_is_not_the_next_ones(container: 
     assert set(ended.values.values()) == {(1, 1)}
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_heavy_function_is_loaded_once_and_anew_for_each_call_all_the_same(
+    container: Any, slots: int
+) -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.weights = {str(number): number for number in range(100_000)}
+
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            print("loaded")
+            self.__dict__.update(state)
+
+        def __call__(self, x: int) -> tuple[int, int]:
+            self.weights[f"call {x}"] = x
+            return x, len(self.weights)
+
+    ended = container.map(Model(), range(8), slots=slots).run()
+    assert ended.values == {x: (x, 100_001) for x in range(8)}
+    assert ended.stdout == "loaded\n"
+
+
+def test_a_thread_that_a_call_of_one_leaves_does_not_keep_the_next_waiting(container: Any) -> None:
+    heavy = os.urandom(1_500_000)
+
+    def leave_a_thread(x: int) -> int:
+        threading.Thread(target=threading.Event().wait).start()
+        return len(heavy) + x
+
+    ended = container.map(leave_a_thread, range(4), slots=1).run(change="monitor.LINGER = 0.05")
+    assert ended.values == {x: 1_500_000 + x for x in range(4)}
+
+
 @pytest.mark.parametrize("size", [1_000, 300_000], ids=["in the batch", "beside it"])
 def test_nor_is_what_it_changes_about_large_arrays(container: Any, size: int) -> None:
     inside, given = np.zeros(size), np.ones(size)
