@@ -110,6 +110,7 @@ def test_what_is_known_already_stays() -> None:
     error.locate("one")
     error.locate("two", "reason")
     error.locate("three", "another reason", ["line"])
+    error.locate(log_tail=["another line"])
     assert (error.job_name, error.failure_reason, error.log_tail) == ("one", "reason", ("line",))
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import math
 import operator
 import pickle
@@ -219,6 +219,22 @@ def test_this_module_travels() -> None:
     assert elsewhere(triple, 2) == "6"
     assert elsewhere(Scale(4).times, 2) == "8"
     assert elsewhere(lambda: Scale(4)(2)) == "8"
+
+
+def test_a_module_of_a_package_that_is_made_up(
+    mine: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pytest makes them for the folders of tests."""
+    path = tmp_path / "inner.py"
+    path.write_text("def double(x):\n    return 2 * x\n")
+    spec = importlib.util.spec_from_file_location("mine_only_made_up.inner", path)
+    assert spec is not None
+    assert spec.loader is not None
+    inner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(inner)
+    monkeypatch.setitem(sys.modules, "mine_only_made_up", ModuleType("mine_only_made_up"))
+    monkeypatch.setitem(sys.modules, "mine_only_made_up.inner", inner)
+    assert elsewhere(inner.double, 2) == "4"
 
 
 @pytest.mark.parametrize("name", ["math", "json.decoder", "numpy", "smexec.errors", "__main__"])

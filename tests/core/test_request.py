@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, example, settings
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
@@ -220,6 +220,7 @@ given_settings = st.fixed_dictionaries(
 
 @settings(suppress_health_check=[HealthCheck.filter_too_much], max_examples=150)
 @given_by(given_settings, st.text(max_size=60) | text("f", 2490, 2510))
+@example({}, "a\nb\u2028c")
 def test_what_the_settings_take_the_service_takes(given: dict[str, Any], function: str) -> None:
     given = taken(given)
     place = Place(

@@ -21,6 +21,7 @@ def test_every_name_is_legal(prefix: str, number: int) -> None:
     assert JOB_NAME.fullmatch(name)
     assert len(name) <= NAME_LIMIT
     assert run.id in name  # ListTrainingJobs finds it by that
+    assert "--" not in name
 
 
 @given(st.lists(st.tuples(prefixes, numbers), min_size=2, max_size=5, unique_by=lambda item: item[1]))

@@ -144,9 +144,9 @@ def test_an_exception_without_words(container: Any) -> None:
 
 def test_text_that_is_no_unicode(container: Any) -> None:
     """As in the name of a file that is not written in UTF-8."""
-    ended = container.call(open, os.fsdecode(b"/no/\xff")).run()
-    assert isinstance(ended.value, FileNotFoundError)
-    assert "/no/\\udcff" in ended.failure
+    ended = container.call(lambda: fail_with(ValueError(os.fsdecode(b"/no/\xff")))).run()
+    assert ended.value.args == ("/no/\udcff",)
+    assert ended.failure.startswith("ValueError: /no/\\udcff\n")
 
 
 def test_a_traceback_without_end(container: Any) -> None:
@@ -531,6 +531,12 @@ def test_tmpdir_can_be_set_by_the_call(container: Any, tmp_path: Path) -> None:
         return tempfile.gettempdir()
 
     assert container.call(move, str(tmp_path)).run().value == str(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has an oom_score_adj")
+def test_where_memory_runs_out_the_call_goes_before_the_worker(container: Any) -> None:
+    ended = container.call(Path.read_text, Path("/proc/self/oom_score_adj")).run()
+    assert ended.value == "1000\n"
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
