@@ -30,7 +30,8 @@ class Settings:
 
     instance_type: str = _setting(
         "ml.m5.large",
-        'The machine, such as "ml.m5.24xlarge"; "local" runs on the embedded local service.',
+        'The machine, such as "ml.m5.24xlarge"; "local" runs on the embedded local service, with its role, '
+        "bucket and credentials, whatever the other settings say.",
         checks.instance_type,
     )
     role: str | None = _setting(

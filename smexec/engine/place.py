@@ -83,12 +83,12 @@ class Surveyor:
 
     async def _survey(self, settings: Settings) -> Place:
         lease = self._ground.lease
-        if lease:
+        if lease:  # another account than the settings speak of: its role and bucket are its own
             return Place(
                 region=lease.region,
-                role=settings.role or lease.role,
+                role=lease.role,
                 image_uri=settings.image_uri or _LOCAL_IMAGE,
-                root=settings.s3_root_uri or f"s3://{lease.bucket}/smexec",
+                root=f"s3://{lease.bucket}/smexec",
                 python=sys.executable,
             )
         region = self._aws.region
