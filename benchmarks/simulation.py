@@ -349,7 +349,7 @@ def simulation(setting: Setting) -> Result:
         "Simulated: calls of 10 s, 16 slots a job, 90 s cold, 1 create and 2 lists a second",
         ("scenario", "all created after s", "most jobs", "ended after s", "drained after s more",
          "result after s: median, most", "client CPU s", "busiest second's CPU"),
-        notes=["At once: without a limit of creates. Patient: jobs gather outcomes for ten seconds, not for one."],
+        notes=["At once: without a limit of creates. Patient: a job gathers outcomes for 10 s, not 1 s."],
     )  # fmt: skip
     requests = Table(
         "Requests of the client, in all and in the busiest second",
