@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 import linecache
 import pickle
 import sys
@@ -26,6 +27,8 @@ from smexec.worker.call import dump
 from smexec.worker.protocol import Buffer
 
 SOURCE_LIMIT = 200_000  # characters of a file that travels along so that tracebacks show its lines
+
+_DEEPEST, _MOST_CHILDREN = 20, 10_000  # how far the culprit is looked for in what cannot be pickled
 
 _registering = threading.RLock()
 
@@ -156,12 +159,47 @@ def _is_users_file(name: str) -> bool:
 
 
 def _culprit(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Which argument it is, found by trying each alone."""
+    """Which argument it is, and what in it, found by trying each alone."""
     parts = [(f"argument {position}", value) for position, value in enumerate(args)]
     parts += [(f"argument {name}=", value) for name, value in kwargs.items()]
     for name, value in parts:
-        try:
-            dump(value)
-        except Exception:
-            return f"{name} ({type(value).__name__})"
+        error = _refusal(value)
+        if error is None:
+            continue
+        named = f"{name} ({type(value).__name__})"
+        path, inner = ("", value) if isinstance(error, RecursionError) else _innermost_culprit(value)
+        return f"{named}, at {path} ({type(inner).__name__})," if path else named
     return "the arguments"
+
+
+def _refusal(value: Any) -> Exception | None:
+    try:
+        dump(value)
+    except Exception as error:
+        return error
+    return None
+
+
+def _innermost_culprit(value: Any) -> tuple[str, Any]:
+    """How to get from a value to what in it cannot be pickled, as an expression: ``['model'].lock``."""
+    path = ""
+    for _ in range(_DEEPEST):
+        children = itertools.islice(_children(value), _MOST_CHILDREN)
+        step = next(((name, child) for name, child in children if _refusal(child) is not None), None)
+        if step is None:
+            break
+        path, value = path + step[0], step[1]
+    return path, value
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((f"[{key!r}]", child) for key, child in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((f"[{position}]", child) for position, child in enumerate(value))
+    elif isinstance(value, functools.partial):
+        yield from _children(value.args)
+        yield from _children(value.keywords)
+    else:
+        attributes = getattr(value, "__dict__", None)
+        yield from ((f".{name}", child) for name, child in (attributes or {}).items())

@@ -20,7 +20,7 @@ scenarios = st.builds(
     lists=st.none() | st.floats(0.5, 5.0),
     instances=st.none() | st.integers(1, 5),
     cold_start=st.floats(0.0, 30.0),
-    flush=st.floats(0.05, 2.0),
+    patience=st.floats(0.1, 5.0),
 )
 
 
@@ -88,7 +88,7 @@ def test_jobs_are_created_at_the_rate_that_is_free(rate: float) -> None:
 @settings(max_examples=30, deadline=None)
 def test_requests_follow_jobs_objects_and_time_not_calls(calls: int, jobs: int, seconds: float) -> None:
     flown = fly(Scenario(calls, jobs, slots=4, seconds=seconds, creates=None))
-    flushes = sum(math.ceil(count * seconds / 4) + 2 for count in flown.batches.values())
+    flushes = sum(math.ceil(count * seconds / 4) + 4 for count in flown.batches.values())
     assert flown.requests["GetObject"] <= flushes
     pages = flown.listed / PAGE
     assert flown.requests["ListObjectsV2"] <= pages + flown.drained / 0.05 + 2
@@ -96,8 +96,8 @@ def test_requests_follow_jobs_objects_and_time_not_calls(calls: int, jobs: int, 
 
 def test_a_client_that_cannot_keep_up_shows() -> None:
     """With jobs that write more objects a second than it can read."""
-    eager = Scenario(40_000, 400, slots=16, seconds=5.0, creates=None, cold_start=0.0, flush=0.1)
-    patient = Scenario(40_000, 400, slots=16, seconds=5.0, creates=None, cold_start=0.0, flush=2.0)
+    eager = Scenario(40_000, 800, slots=16, seconds=5.0, creates=None, cold_start=0.0)
+    patient = Scenario(40_000, 800, slots=16, seconds=5.0, creates=None, cold_start=0.0, patience=10.0)
     late, prompt = fly(eager), fly(patient)
     assert late.busiest > 0.9
     assert late.drained - late.ended > 2 * (prompt.drained - prompt.ended)

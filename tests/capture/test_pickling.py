@@ -302,7 +302,10 @@ def test_the_culprit_is_named() -> None:
     assert refusal(lambda: lock).startswith("the function <lambda> (function) cannot be pickled")
     assert refusal(print, 1, lock).startswith("argument 1 (lock) cannot be pickled, so it cannot be sent")
     assert refusal(print, 1, sep=lock).startswith("argument sep= (lock) cannot be pickled")
-    assert refusal(print, [{"deep": lock}]).startswith("argument 0 (list) cannot be pickled")
+    told = refusal(print, [{"well": 1}, {"deep": lock}])
+    assert told.startswith(
+        "argument 0 (list), at [1]['deep'] (lock), cannot be pickled, so it cannot be sent"
+    )
     assert "TypeError: cannot pickle" in refusal(print, lock)
 
 
@@ -312,6 +315,34 @@ def test_any_exception_of_the_users_pickling_is_told() -> None:
             raise KeyError("mine")
 
     assert "KeyError: 'mine'" in refusal(print, Refuses())
+
+
+def test_the_way_to_the_culprit_leads_through_objects() -> None:
+    scale = Scale(1)
+    scale.__dict__["guards"] = ("none", {3: threading.Lock()})
+    assert refusal(print, end=[scale]).startswith("argument end= (list), at [0].guards[1][3] (lock), cannot")
+    bound = functools.partial(pow, 2, mod=threading.Lock())
+    assert refusal(print, bound).startswith("argument 0 (partial), at ['mod'] (lock), cannot")
+
+
+def test_a_culprit_that_has_nothing_in_it_is_named_alone() -> None:
+    class Refuses:
+        def __init__(self) -> None:
+            self.well = 1
+
+        def __reduce__(self) -> Any:
+            raise KeyError("mine")
+
+    assert refusal(print, Refuses()).startswith("argument 0 (Refuses) cannot be pickled")
+
+
+def test_the_culprit_is_not_looked_for_without_end() -> None:
+    lock = threading.Lock()
+    endless: dict[str, Any] = {"lock": lock}
+    endless["self"] = {"again": endless}
+    assert refusal(print, endless).startswith("argument 0 (dict), at ['lock'] (lock), cannot be pickled")
+    many = [*range(20_000), lock]
+    assert refusal(print, many).startswith("argument 0 (list) cannot be pickled")
 
 
 def test_recursion_without_end() -> None:

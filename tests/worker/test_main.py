@@ -22,7 +22,9 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from smexec.worker import protocol
+from smexec.worker import batch, protocol
+from smexec.worker.batch import PackedCall
+from tests.worker.conftest import JOB, KEY
 
 HERE = protocol.python_version(sys.version_info)
 NO_ARGUMENTS = pickle.dumps(((), {}))
@@ -585,6 +587,19 @@ def test_the_worker_runs_on_every_python_since_3_8(container: Any, version: str)
     container.pickled(pickle.dumps(divmod, 4), pickle.dumps(((17, 5), {}), 4), python=version)
     ended = container.run(PYTHONS[version])
     assert (ended.code, ended.value, ended.stderr) == (0, (3, 2), "")
+
+
+@pytest.mark.parametrize("version", MODERN)
+def test_slots_do_so_too(container: Any, version: str) -> None:
+    functions = [pickle.dumps(divmod, 4), pickle.dumps(os._exit, 4)]
+    arguments = [pickle.dumps(((17, 5), {}), 4), pickle.dumps(((7,), {}), 4)]
+    calls = [PackedCall(function, [2 + function]) for function in (0, 1, 0, 1, 0)]
+    header = {"python": version, "slots": 2, "timeout": 60.0}
+    body = batch.encode(header, calls, [[0], [1]], [*functions, *arguments], {})
+    container.envelope(protocol.seal(KEY, protocol.batch_purpose(JOB), body))
+    ended = container.run(PYTHONS[version])
+    assert ended.kinds == {0: "value", 1: "died", 2: "value", 3: "died", 4: "value"}
+    assert (ended.code, ended.stderr) == (2, "")
 
 
 @pytest.mark.parametrize("version", [version for version in MODERN if version != HERE])
