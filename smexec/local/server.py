@@ -119,6 +119,8 @@ class Service:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_EC2_METADATA_DISABLED": "true",
             "SMEXEC_S3_ROOT_URI": f"s3://{self.bucket}/smexec",
+            # Jobs run on this machine's Python, which may be one that no stock image has.
+            "SMEXEC_IMAGE_URI": "smexec-local:latest",
             "SMEXEC_ROLE": self.role,
         }
 

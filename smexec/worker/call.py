@@ -85,7 +85,8 @@ def dump(value: Any) -> List[Buffer]:
     buffers: List[pickle.PickleBuffer] = []
     stream = io.BytesIO()
     cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
-    return [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
+    # The bytes, which BytesIO gives away uncopied; a view of it would be in the way of its own end.
+    return [stream.getvalue(), *(buffer.raw() for buffer in buffers)]
 
 
 def describe(error: BaseException, skip: int = 1) -> Header:
