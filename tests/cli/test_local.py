@@ -85,7 +85,7 @@ def test_in_the_foreground(place: Place, end: str) -> None:
     with subprocess.Popen(PROGRAM, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(8)]
+        lines = [process.stdout.readline() for _ in range(9)]
         environment = exports("".join(lines))
         description = running(place)
         assert description is not None
