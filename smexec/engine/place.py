@@ -13,7 +13,7 @@ from smexec.aws import s3
 from smexec.aws.client import Client
 from smexec.aws.identity import Identity, identity, role_arn
 from smexec.aws.session import Endpoint
-from smexec.core.images import stock_image
+from smexec.core.images import is_gpu, stock_image
 from smexec.core.settings import Settings
 from smexec.core.work import Place
 from smexec.engine.loop import in_thread
@@ -93,7 +93,7 @@ class Surveyor:
             )
         region = self._aws.region
         image = settings.image_uri or stock_image(
-            region, (sys.version_info.major, sys.version_info.minor), gpu=has_gpu(settings.instance_type)
+            region, (sys.version_info.major, sys.version_info.minor), gpu=is_gpu(settings.instance_type)
         )
         return Place(
             region=region,
@@ -116,9 +116,3 @@ class Surveyor:
         if self._caller is None:
             self._caller = await identity(self._aws)
         return self._caller
-
-
-def has_gpu(instance_type: str) -> bool:
-    """Whether a type has NVIDIA GPUs: its family is p or g (``ml.g5.xlarge``, ``ml.p4d.24xlarge``)."""
-    family = instance_type.removeprefix("ml.")
-    return family[:1] in ("p", "g") and family[1:2].isdigit()
