@@ -20,7 +20,7 @@ from .slot import Frame, Link
 
 LINGER = 30.0  # seconds for slots to end by themselves (atexit handlers) after the last outcome
 GRACE = 110.0  # seconds to end after SIGTERM; the platform kills after 120
-_TRIES = 3  # slots that may die under a call before it has begun
+_TRIES = 3  # new slots that may die under a call before it has begun
 
 
 class Monitor:
@@ -39,7 +39,7 @@ class Monitor:
         self._links: Dict[int, Link] = {}  # by process
         self._idle: List[Link] = []  # those that could have a call, while the post is behind
         self._deadlines: Deque[Tuple[float, Link, int]] = deque()  # of calls, the next first
-        self._stillborn: Dict[int, int] = {}  # call → slots that died before it began
+        self._stillborn: Dict[int, int] = {}  # call → new slots that died before it began
         self._fatal: Dict[int, Header] = {}  # function → what the nursery died of when it loaded it
         self._loading: Optional[int] = None
         self._unborn = 0  # slots that the nursery is to fork
@@ -170,8 +170,8 @@ class Monitor:
         self._replace(link)
 
     def _lost(self, link: Link, call: int, status: int) -> None:
-        """A slot died that had a call."""
-        deaths = self._stillborn.get(call, 0) + 1
+        """A slot died that had a call. If it was between two calls, that says nothing of this one."""
+        deaths = self._stillborn.get(call, 0) + (not link.has_served)
         if self._work.board.has_begun(link.number, call) or deaths >= _TRIES:
             self._state(call, self._death(status))
         elif call not in self.outcomes:

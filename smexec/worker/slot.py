@@ -70,6 +70,7 @@ class Link:
     :ivar doomed: it was sent SIGKILL, and is to have no further call
     :ivar retired: it has said that it takes no further call
     :ivar replaced: another process was asked for in its place
+    :ivar has_served: it has run a call to its end
     """
 
     def __init__(self, number: int, pid: int, connection: socket.socket) -> None:
@@ -81,6 +82,7 @@ class Link:
         self.doomed = False
         self.retired = False
         self.replaced = False
+        self.has_served = False
         self._received = bytearray()
 
     def fileno(self) -> int:
@@ -125,6 +127,7 @@ class Link:
         sections = bytes(self._received[start : start + size])
         del self._received[: start + size]
         self.call = None
+        self.has_served = True
         self.retired = header.pop("last", False)
         file = header.pop("file", None)
         return Frame(call, header, None if file else sections, file)

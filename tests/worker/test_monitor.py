@@ -238,8 +238,8 @@ def test_a_call_that_has_hung_up_is_waited_for_in_peace(container: Any) -> None:
 
 def test_a_slot_that_dies_between_two_calls_costs_none(container: Any) -> None:
     dying = "slot._give_back = lambda *what, real=slot._give_back: (real(*what), os._exit(9))"
-    ended = container.map(square, range(12), slots=2).run(change=f"import os; {dying}")
-    assert ended.values == {x: x * x for x in range(12)}
+    ended = container.map(square, range(120), slots=8).run(change=f"import os; {dying}")
+    assert ended.values == {x: x * x for x in range(120)}
 
 
 def test_slots_that_never_begin_come_to_an_end(container: Any) -> None:
