@@ -56,7 +56,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The project's own tests; arguments go to pytest."""
     install(session, "all", groups=("tests",))
-    session.run("pytest", *session.posargs)
+    # They wait more than they compute. A file's tests share what it sets up.
+    session.run("pytest", "--numprocesses", "3", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session

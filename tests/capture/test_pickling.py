@@ -104,7 +104,7 @@ CALLABLES: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "args", "value"), CALLABLES, ids=lambda item: str(item)[:30])
+@pytest.mark.parametrize(("function", "args", "value"), CALLABLES)
 def test_every_callable_that_cloudpickle_takes(
     function: Callable[..., Any], args: tuple[Any, ...], value: Any
 ) -> None:

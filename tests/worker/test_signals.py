@@ -58,7 +58,7 @@ def test_signals_that_somebody_left_blocked_are_heard() -> None:
 def test_a_signal_waits_until_it_may_come() -> None:
     with Signals() as signals:
         with held(signal.SIGTERM):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # to this thread: another would take it that does not hold it
             assert not signals.terminated
         assert signals.terminated
 
