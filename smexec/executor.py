@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import os
 import sys
 import weakref
@@ -20,7 +19,7 @@ from smexec.core.work import Call, Function
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
-from smexec.results import How, results
+from smexec.results import Arguments, How, results
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,6 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
+_PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
 DEFAULT_MAX_WORKERS = 4  # what a new account may run at once, over all instance types
 
 
@@ -110,36 +110,46 @@ class SageMakerExecutor(Executor):
         Calls are packed into jobs, where they run side by side, one for each vCPU.
 
         :param timeout: seconds from now until ``TimeoutError``
-        :param chunksize: calls in a job. Default: the calls that can be seen (all; with ``buffersize`` as
-            many as that), divided by ``max_workers``
+        :param chunksize: calls in a job. Default: the calls that can be seen (of iterables that have a
+            length all, with ``buffersize`` as many as that), divided by ``max_workers``. Of iterables without
+            a length those that have come go off, so divided, when no other follows at once
         :param buffersize: most calls submitted and not yet handed out: the iterables are then read as the
-            results are taken, as in Python 3.14. None: they are read at once
+            results are taken, as in Python 3.14. None: they are read at once, to their end
         :param ordered: False yields results as they come
         :param return_exceptions: yield what a call raised instead of raising it
-        :raises ValueError: ``chunksize`` or ``buffersize`` is not above 0
-        :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
+        :raises ValueError: ``chunksize`` or ``buffersize`` is not above 0, or the iterables have no end
+            (``itertools.count()``) and there is no ``buffersize``
+        :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent; those before it
+            are stopped, as they are when an iterable raises
         """
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
-        arguments = zip(*iterables, strict=False)
+        arguments = Arguments.of_columns(iterables)
         how = How(timeout, chunksize, buffersize, ordered, return_exceptions)
         return self._map(fn, arguments, how, caller)
 
     def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Iterator[T]:
         """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
-        return self._map(fn, map(tuple, arguments), How(**how), caller)
+        return self._map(fn, Arguments.of_rows(arguments), How(**how), caller)
 
     def _map(
-        self, fn: Callable[..., T], arguments: Iterator[tuple[Any, ...]], how: How, caller: str | None
+        self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None
     ) -> Iterator[T]:
-        how.check()
+        how.check(arguments)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
-        first = list(itertools.islice(arguments, how.buffersize))
-        limit = how.chunksize or packing.share(len(first), self._max_workers)
-        kind = Kind(group=object(), limit=limit, linger=_LINGER if limit > 1 else 0.0)
+        kind = self._kind_of_map(how.chunksize, arguments.visible(how.buffersize))
         submit = functools.partial(_submit_to, weakref.ref(self), function, fn, caller, kind)
-        return results(submit, first, arguments if how.buffersize else iter(()), how)
+        return results(submit, arguments, how)
+
+    def _kind_of_map(self, chunksize: int | None, visible: int | None) -> Kind:
+        """:param visible: how many calls can be seen, if that is known"""
+        limit = chunksize
+        if limit is None and visible is not None:
+            limit = packing.share(visible, self._max_workers)
+        if limit == 1:
+            return Kind(group=object())
+        return Kind(group=object(), limit=limit, linger=_LINGER, patience=_PATIENCE)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls.

@@ -1,20 +1,61 @@
-"""What ``map`` yields: results in order or as they come, none of them kept once it is handed out."""
+"""What ``map`` reads and what it yields: results in order or as they come, none of them kept."""
 
 from __future__ import annotations
 
+import itertools
+import operator
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from smexec.future import Future
 
-T = TypeVar("T")
-Arguments = tuple[Any, ...]
-Submit = Callable[[Arguments], "Future[Any] | None"]
+Submit = Callable[[tuple[Any, ...]], "Future[Any] | None"]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The tuples that ``map`` calls its function with.
+
+    :ivar rows: they are read from it once
+    :ivar count: how many there are, if what they come from has a length
+    :ivar endless: there is no end to them
+    """
+
+    rows: Iterator[tuple[Any, ...]]
+    count: int | None
+    endless: bool = False
+
+    @classmethod
+    def of_columns(cls, iterables: Sequence[Iterable[Any]]) -> Arguments:
+        """As ``map`` takes them: an iterable for each parameter."""
+        finite = [column for column in iterables if not _has_no_end(column)]
+        counts = [len(column) for column in finite if isinstance(column, Sized)]
+        endless = bool(iterables) and not finite
+        is_known = len(counts) == len(finite) and not endless
+        return cls(zip(*iterables, strict=False), min(counts, default=0) if is_known else None, endless)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Iterable[Any]]) -> Arguments:
+        """As ``starmap`` takes them: an iterable for each call."""
+        return cls(map(tuple, rows), len(rows) if isinstance(rows, Sized) else None, _has_no_end(rows))
+
+    def visible(self, buffersize: int | None) -> int | None:
+        """How many of them are to be submitted before a result is taken; None: nobody knows."""
+        if self.count is None or buffersize is None:
+            return self.count
+        return min(self.count, buffersize)
+
+
+def _has_no_end(iterable: Iterable[Any]) -> bool:
+    """Of the standard library's endless iterators it is known."""
+    if isinstance(iterable, itertools.repeat):
+        return operator.length_hint(iterable, -1) < 0
+    return isinstance(iterable, itertools.count | itertools.cycle)
 
 
 @dataclass(frozen=True)
@@ -27,7 +68,7 @@ class How:
     ordered: bool = True
     return_exceptions: bool = False
 
-    def check(self) -> None:
+    def check(self, arguments: Arguments) -> None:
         """:raises ValueError, TypeError: in the standard library's words where it has some"""
         if self.buffersize is not None and not isinstance(self.buffersize, int):
             raise TypeError("buffersize must be an integer or None")
@@ -35,6 +76,8 @@ class How:
             raise ValueError("chunksize must be >= 1.")
         if self.buffersize is not None and self.buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        if arguments.endless and self.buffersize is None:
+            raise ValueError("the iterables have no end: give buffersize=, the most calls to be under way")
 
 
 class Waiting(Protocol):
@@ -51,45 +94,40 @@ class Waiting(Protocol):
     def __iter__(self) -> Iterator[Future[Any]]: ...
 
 
-def results(submit: Submit, first: Sequence[Arguments], rest: Iterator[Arguments], how: How) -> Iterator[Any]:
-    """Submit the first now; for each result that is taken, one more of the rest."""
+def results(submit: Submit, arguments: Arguments, how: How) -> Iterator[Any]:
+    """Submit the first now, as many as may be under way; for each result that is taken, one more."""
     end = None if how.timeout is None else time.monotonic() + how.timeout
     waiting: Waiting = InOrder() if how.ordered else AsTheyCome()
-    try:
-        for arguments in first:
-            _add(waiting, submit(arguments))
-    except BaseException:
-        _stop(waiting)
-        raise
+    _submit_next(submit, waiting, arguments.rows, how.buffersize)
+    rest = arguments.rows if how.buffersize else iter(())
     return _yield(submit, waiting, rest, end, how)
 
 
 def _yield(
-    submit: Submit, waiting: Waiting, rest: Iterator[Arguments], end: float | None, how: How
+    submit: Submit, waiting: Waiting, rest: Iterator[tuple[Any, ...]], end: float | None, how: How
 ) -> Iterator[Any]:
     try:
         while waiting:
-            try:
-                for arguments in rest:
-                    _add(waiting, submit(arguments))
-                    break
-            except BaseException:  # the iterable's: what was begun for it has nobody who waits any more
-                _stop(waiting)
-                raise
+            _submit_next(submit, waiting, rest, 1)
             yield _outcome(waiting.next(end), how)
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _add(waiting: Waiting, future: Future[Any] | None) -> None:
-    if future is not None:  # the executor is gone: there will be no more
-        waiting.add(future)
-
-
-def _stop(waiting: Waiting) -> None:
-    for future in waiting:
-        future.stop()
+def _submit_next(
+    submit: Submit, waiting: Waiting, rows: Iterator[tuple[Any, ...]], count: int | None
+) -> None:
+    try:
+        for row in itertools.islice(rows, count):
+            future = submit(row)
+            if future is None:  # the executor is gone: there will be no more
+                return
+            waiting.add(future)
+    except BaseException:  # an iterable's, or Ctrl-C: nobody waits any more for what was begun
+        for future in waiting:
+            future.stop()
+        raise
 
 
 def _outcome(future: Future[Any], how: How) -> Any:

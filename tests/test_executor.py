@@ -113,13 +113,13 @@ def test_async_with_waits_without_blocking_the_loop(smexec_service: LocalService
 
 def test_what_the_user_wrote_here_needs_no_module_there(executor: SageMakerExecutor) -> None:
     def whereabouts() -> tuple[str, bool]:
-        import importlib.util
+        import sys
 
-        return Scaler.__module__, importlib.util.find_spec("tests") is not None
+        return Scaler.__module__, Scaler.__module__ in sys.modules
 
-    module, importable = executor.submit(whereabouts).result(60)
+    module, imported = executor.submit(whereabouts).result(60)
     assert module == Scaler.__module__
-    assert not importable
+    assert not imported
     result = executor.submit(Scaler, 5).result(60)
     assert type(result) is Scaler  # the class came back as the one that was sent
 

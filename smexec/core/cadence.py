@@ -19,8 +19,9 @@ DYING_LATEST = 1.0  # while a job is being stopped, say
 _EASE = 0.25  # the share of the quiet time so far that is waited again
 
 #: How late an event may come to be listed behind one with a later name: clocks of machines differ, and a
-#: PUT takes its time. What comes later than this is found when its job's status says that it has ended.
-OVERLAP = 10_000  # milliseconds
+#: PUT takes its time. One that takes longer than ``LATE_AFTER`` (worker/post.py) is named by the job's next;
+#: what comes later still is found when its job's status says that it has ended.
+OVERLAP = 4_000  # milliseconds
 
 #: How wrong the client's clock may be: AWS refuses requests that are signed for another time than this.
 SKEW = 900.0  # seconds

@@ -1,7 +1,7 @@
 """Packing: which waiting calls become the batch of which job.
 
 Laws (tests hold them for any arrival): no call is lost or packed twice; calls of a kind keep their order; no
-batch exceeds its limits or mixes kinds; while a job may be started, no call waits longer than its linger.
+batch exceeds its limits or mixes kinds; while a job may be started, no call waits longer than its patience.
 """
 
 from __future__ import annotations
@@ -23,13 +23,20 @@ class Kind:
     """Calls of one kind may share a batch.
 
     :ivar group: tells kinds apart: the settings, the ``map`` that the calls came from
-    :ivar limit: most calls in a batch
-    :ivar linger: seconds that a call may wait for company
+    :ivar limit: most calls in a batch; None: those that wait are divided among the jobs that may be started
+    :ivar linger: seconds without a further call after which those that wait have waited enough
+    :ivar patience: the same for the oldest of them, whatever comes; None: as ``linger``
     """
 
     group: Hashable
-    limit: int = 1
+    limit: int | None = 1
     linger: float = 0.0
+    patience: float | None = None
+
+    def due(self, oldest: float, newest: float) -> float:
+        """When calls that came from ``oldest`` to ``newest`` need not wait any more."""
+        patience = self.linger if self.patience is None else self.patience
+        return min(newest + self.linger, oldest + patience)
 
 
 @dataclass(frozen=True)
@@ -52,21 +59,21 @@ class Packer(Generic[T]):
         """:param size: bytes that travel for it alone"""
         self._queues.setdefault(kind, deque()).append(_Waiting(item, size, now))
 
-    def take(self, now: float, *, flush: bool, wanted: Callable[[T], bool]) -> list[T]:
+    def take(self, now: float, *, free: int = 1, flush: bool, wanted: Callable[[T], bool]) -> list[T]:
         """The next batch: of the kind that has waited longest among those that need not wait on; or none.
 
+        :param free: how many jobs may be started
         :param flush: no more calls will come: nobody lingers
         :param wanted: calls of which it is not true are dropped
         """
         ready = [kind for kind in list(self._queues) if self._is_ready(kind, now, flush, wanted)]
         if not ready:
             return []
-        return self._fill(min(ready, key=lambda kind: self._queues[kind][0].since), wanted)
+        return self._fill(min(ready, key=lambda kind: self._queues[kind][0].since), free, wanted)
 
     def next_due(self) -> float | None:
         """When a call that waits now will have lingered enough; None if none waits."""
-        due = [queue[0].since + kind.linger for kind, queue in self._queues.items()]
-        return min(due, default=None)
+        return min((_due(kind, queue) for kind, queue in self._queues.items()), default=None)
 
     def _is_ready(self, kind: Kind, now: float, flush: bool, wanted: Callable[[T], bool]) -> bool:
         queue = self._queues[kind]
@@ -75,13 +82,15 @@ class Packer(Generic[T]):
         if not queue:
             del self._queues[kind]
             return False
-        return flush or len(queue) >= kind.limit or queue[0].since + kind.linger <= now
+        is_full = kind.limit is not None and len(queue) >= kind.limit
+        return flush or is_full or _due(kind, queue) <= now
 
-    def _fill(self, kind: Kind, wanted: Callable[[T], bool]) -> list[T]:
+    def _fill(self, kind: Kind, free: int, wanted: Callable[[T], bool]) -> list[T]:
         queue = self._queues[kind]
+        most = min(BATCH_CALLS, share(len(queue), free) if kind.limit is None else kind.limit)
         batch: list[T] = []
         size = 0
-        while queue and len(batch) < min(kind.limit, BATCH_CALLS):
+        while queue and len(batch) < most:
             if batch and size + queue[0].size > BATCH_BYTES:
                 break
             waiting = queue.popleft()
@@ -91,6 +100,10 @@ class Packer(Generic[T]):
         if not queue:
             del self._queues[kind]
         return batch
+
+
+def _due(kind: Kind, queue: deque[_Waiting[T]]) -> float:
+    return kind.due(queue[0].since, queue[-1].since)
 
 
 def share(calls: int, jobs: int) -> int:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import anyio
+import anyio.lowlevel
 
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
@@ -22,6 +23,8 @@ from smexec.engine.loop import in_thread
 from smexec.engine.place import Ground, Surveyor
 from smexec.engine.track import Tracker, same
 from smexec.errors import JobStopped, SmexecError
+
+_AT_ONCE = 1_000  # things that were posted and are done before others have their turn
 
 
 class Crew:
@@ -54,10 +57,16 @@ class Crew:
                 with anyio.move_on_after(self._patience()):
                     await posted.wait()
                 posted.clear()
-                while inbox:
-                    inbox.popleft()(self)
+                await self._do(inbox)
                 self._launch_what_is_ready()
             tasks.cancel_scope.cancel()
+
+    async def _do(self, inbox: deque[Callable[[Crew], None]]) -> None:
+        """All that was posted, but not all at once: others run on this loop too."""
+        while inbox:
+            for _ in range(min(len(inbox), _AT_ONCE)):
+                inbox.popleft()(self)
+            await anyio.lowlevel.checkpoint()
 
     # -- what can be posted ----------------------------------------------------------------------------
 
@@ -103,9 +112,12 @@ class Crew:
         return float("inf") if due is None else max(0.0, due - anyio.current_time())
 
     def _launch_what_is_ready(self) -> None:
-        while self._in_flight < self._max_workers:
+        while (free := self._max_workers - self._in_flight) > 0:
             batch = self._packer.take(
-                anyio.current_time(), flush=self._closing, wanted=lambda one: one.ticket in self._aboard
+                anyio.current_time(),
+                free=free,
+                flush=self._closing,
+                wanted=lambda one: one.ticket in self._aboard,
             )
             if not batch:
                 return

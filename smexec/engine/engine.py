@@ -155,7 +155,8 @@ class Engine:
     def _post(self, what: Callable[[Crew], None]) -> None:
         """Have something done on the loop. What is posted before the loop runs is done when it does."""
         self._inbox.append(what)
-        if self._loop is not None:
+        # Where it is set already, the crew has yet to clear it, and looks into the inbox after that.
+        if self._loop is not None and not self._posted.is_set():
             with contextlib.suppress(RuntimeError):  # the loop has ended, and every flight with it
                 self._loop.call_soon_threadsafe(self._posted.set)
 

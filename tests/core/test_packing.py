@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from smexec.core import packing
 from smexec.core.packing import BATCH_BYTES, Kind, Packer, share
 
-kinds = st.builds(Kind, st.sampled_from("ab"), st.integers(1, 4), st.sampled_from([0.0, 0.5, 2.0]))
+kinds = st.builds(
+    Kind,
+    st.sampled_from("ab"),
+    st.none() | st.integers(1, 4),
+    st.sampled_from([0.0, 0.5, 2.0]),
+    st.none() | st.sampled_from([0.0, 1.0, 5.0]),
+)
 # What happens: a call comes, a job is free, or time passes.
 calls = st.tuples(kinds, st.integers(0, BATCH_BYTES // 2))
 histories = st.lists(calls | st.just("free") | st.floats(0.0, 1.0), max_size=40)
@@ -57,22 +63,48 @@ def test_calls_of_a_kind_keep_their_order(history: list[object]) -> None:
 def test_limits_are_kept_and_kinds_are_not_mixed(history: list[object]) -> None:
     for _, batch in replay(history)[1]:
         (kind,) = {item[1] for item in batch}
-        assert len(batch) <= kind.limit
+        assert kind.limit is None or len(batch) <= kind.limit
         assert len(batch) == 1 or sum(item[2] for item in batch) <= BATCH_BYTES
 
 
 @given(histories, st.floats(0, 10))
-def test_nothing_waits_beyond_its_linger_while_a_job_is_free(history: list[object], later: float) -> None:
+def test_nothing_waits_beyond_its_patience_while_a_job_is_free(history: list[object], later: float) -> None:
     packer: Packer[Item] = Packer()
     latest = 0.0
     for number, event in enumerate(event for event in history if isinstance(event, tuple)):
         kind, size = event
         packer.add((number, kind, size, 0.0), kind, size, 0.0)
-        latest = max(latest, kind.linger)
+        latest = max(latest, kind.linger if kind.patience is None else min(kind.linger, kind.patience))
     now = latest + later
     while packer.take(now, flush=False, wanted=wanted):
         pass
     assert not packer
+
+
+@given(st.lists(st.floats(0, 0.9), min_size=1, max_size=50))
+def test_calls_that_keep_coming_are_waited_for_but_not_for_ever(pauses: list[float]) -> None:
+    packer: Packer[float] = Packer()
+    kind = Kind("map", limit=None, linger=1.0, patience=5.0)
+    now = 0.0
+    for pause in pauses:
+        now += pause
+        due = packer.next_due()
+        batch = packer.take(now, flush=False, wanted=lambda _: True)
+        assert bool(batch) == (due is not None and due <= now)
+        assert not batch or now - batch[0] >= 5.0  # they came less than a second apart
+        packer.add(now, kind, 1, now)
+
+
+@given(st.integers(1, 200), st.integers(1, 20))
+def test_without_a_limit_all_that_waits_is_divided_among_the_free_jobs(calls: int, free: int) -> None:
+    packer: Packer[int] = Packer()
+    for number in range(calls):
+        packer.add(number, Kind("map", limit=None), 1, now=0.0)
+    sizes = [
+        len(packer.take(0.0, free=left, flush=False, wanted=lambda _: True)) for left in range(free, 0, -1)
+    ]
+    assert not packer
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_call_waits_for_company_only_as_long_as_it_may() -> None:
