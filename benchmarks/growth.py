@@ -33,6 +33,7 @@ def growth(setting: Setting) -> Result:
         table.add(f"{calls:,}", *(f"{cost(report):,.1f}" for cost in COSTS.values()))
     above = {name: [cost(reports[n]) - cost(fixed) for n in sizes] for name, cost in COSTS.items()}
     table.add("exponent", *(f"{exponent(sizes, above[name]):.2f}" for name in COSTS))
+    table.add("of the last decade", *(f"{exponent(sizes[-2:], above[name][-2:]):.2f}" for name in COSTS))
     curves = [Curve(name, [(float(n), cost(reports[n])) for n in sizes]) for name, cost in COSTS.items()]
     return Result([table], [Plot("growth", "Cost of a fan-out of calls that do nothing", "calls", curves)])
 
