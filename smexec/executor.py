@@ -7,15 +7,16 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smexec.capture import pickling
+from smexec.capture.sharing import Sharing
 from smexec.core import packing
 from smexec.core import settings as table
 from smexec.core.packing import Kind
-from smexec.core.work import Call, Function
+from smexec.core.work import Call, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
@@ -77,21 +78,13 @@ class SageMakerExecutor(Executor):
         settings = self._settings
         limit = settings.calls_per_job
         kind = Kind(group="submit", limit=limit, linger=_LINGER if limit > 1 else 0.0)
-        return self._submit(pickling.dump_function(fn, caller), fn, args, kwargs, caller, kind)
-
-    def _submit(
-        self,
-        function: Function,
-        fn: Callable[..., T],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        caller: str | None,
-        kind: Kind,
-    ) -> Future[T]:
         self._engine.check_process()
-        arguments = pickling.dump_arguments(fn, args, kwargs, caller)
+        function = pickling.dump_function(fn, caller)
+        return self._submit(function, pickling.dump_arguments(fn, args, kwargs, caller), kind)
+
+    def _submit(self, function: Function, arguments: Pickled, kind: Kind) -> Future[Any]:
         ticket = Ticket()
-        future: Future[T] = Future(self._engine, ticket)
+        future: Future[Any] = Future(self._engine, ticket)
         self._engine.submit(Call(function, arguments, self._settings, kind), future, ticket)
         return future
 
@@ -107,7 +100,9 @@ class SageMakerExecutor(Executor):
     ) -> Iterator[T]:
         """``fn`` of each tuple of arguments, a call each; results in the order of the arguments.
 
-        Calls are packed into jobs, where they run side by side, one for each vCPU.
+        Calls are packed into jobs, where they run side by side, one for each vCPU. A large object that is an
+        argument of several of them is uploaded once, and pickled once if the iterables are lists and the
+        like; a generator may change it between two calls.
 
         :param timeout: seconds from now until ``TimeoutError``
         :param chunksize: calls in a job. Default: the calls that can be seen (of iterables that have a
@@ -132,14 +127,14 @@ class SageMakerExecutor(Executor):
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         return self._map(fn, Arguments.of_rows(arguments), How(**how), caller)
 
-    def _map(
-        self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None
-    ) -> Iterator[T]:
+    def _map(self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None) -> Iterator[T]:
         how.check(arguments)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
         kind = self._kind_of_map(how.chunksize, arguments.visible(how.buffersize))
-        submit = functools.partial(_submit_to, weakref.ref(self), function, fn, caller, kind)
+        sharing = Sharing(still=arguments.still and how.buffersize is None)
+        dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing)
+        submit = functools.partial(_submit_to, weakref.ref(self), function, dump, kind)
         return results(submit, arguments, how)
 
     def _kind_of_map(self, chunksize: int | None, visible: int | None) -> Kind:
@@ -177,14 +172,16 @@ class SageMakerExecutor(Executor):
 def _submit_to(
     executor: weakref.ref[SageMakerExecutor],
     function: Function,
-    fn: Callable[..., T],
-    caller: str | None,
+    dump: Callable[[tuple[Any, ...], dict[str, Any]], Pickled],
     kind: Kind,
     args: tuple[Any, ...],
-) -> Future[T] | None:
+) -> Future[Any] | None:
     """One more call of a ``map``, whose results must not keep the executor alive."""
     alive = executor()
-    return alive._submit(function, fn, args, {}, caller, kind) if alive else None  # noqa: SLF001
+    if alive is None:
+        return None
+    alive._engine.check_process()  # noqa: SLF001
+    return alive._submit(function, dump(args, {}), kind)  # noqa: SLF001
 
 
 def _signature() -> inspect.Signature:

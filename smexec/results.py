@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import queue
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 
 from smexec.future import Future
 
+_STILL = frozenset({list, tuple, dict, set, frozenset, range, str, bytes, itertools.repeat})
+
 Submit = Callable[[tuple[Any, ...]], "Future[Any] | None"]
 
 
@@ -24,11 +27,13 @@ class Arguments:
     :ivar rows: they are read from it once
     :ivar count: how many there are, if what they come from has a length
     :ivar endless: there is no end to them
+    :ivar still: to read them runs none of the user's code, which might change what was read before
     """
 
     rows: Iterator[tuple[Any, ...]]
     count: int | None
     endless: bool = False
+    still: bool = False
 
     @classmethod
     def of_columns(cls, iterables: Sequence[Iterable[Any]]) -> Arguments:
@@ -37,12 +42,16 @@ class Arguments:
         counts = [len(column) for column in finite if isinstance(column, Sized)]
         endless = bool(iterables) and not finite
         is_known = len(counts) == len(finite) and not endless
-        return cls(zip(*iterables, strict=False), min(counts, default=0) if is_known else None, endless)
+        still = all(type(column) in _STILL for column in iterables)
+        rows = zip(*iterables, strict=False)
+        return cls(rows, min(counts, default=0) if is_known else None, endless, still)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Iterable[Any]]) -> Arguments:
         """As ``starmap`` takes them: an iterable for each call."""
-        return cls(map(tuple, rows), len(rows) if isinstance(rows, Sized) else None, _has_no_end(rows))
+        still = isinstance(rows, list | tuple) and all(type(row) in (tuple, list) for row in rows)
+        count = len(rows) if isinstance(rows, Sized) else None
+        return cls(map(tuple, rows), count, _has_no_end(rows), still)
 
     def visible(self, buffersize: int | None) -> int | None:
         """How many of them are to be submitted before a result is taken; None: nobody knows."""
@@ -99,16 +108,18 @@ def results(submit: Submit, arguments: Arguments, how: How) -> Iterator[Any]:
     end = None if how.timeout is None else time.monotonic() + how.timeout
     waiting: Waiting = InOrder() if how.ordered else AsTheyCome()
     _submit_next(submit, waiting, arguments.rows, how.buffersize)
-    rest = arguments.rows if how.buffersize else iter(())
-    return _yield(submit, waiting, rest, end, how)
+    more = functools.partial(_submit_next, submit, waiting, arguments.rows, 1) if how.buffersize else _nothing
+    return _yield(waiting, more, end, how)
 
 
-def _yield(
-    submit: Submit, waiting: Waiting, rest: Iterator[tuple[Any, ...]], end: float | None, how: How
-) -> Iterator[Any]:
+def _nothing() -> None:
+    """All is submitted: who did it, and what of the arguments he has kept, is needed no more."""
+
+
+def _yield(waiting: Waiting, more: Callable[[], None], end: float | None, how: How) -> Iterator[Any]:
     try:
         while waiting:
-            _submit_next(submit, waiting, rest, 1)
+            more()
             yield _outcome(waiting.next(end), how)
     finally:
         for future in waiting:

@@ -33,9 +33,7 @@ from smexec.testing import LocalService
         ([itertools.count(), itertools.cycle([1])], None, True),
     ],
 )
-def test_how_many_calls_can_be_seen(
-    iterables: list[Iterable[Any]], count: int | None, endless: bool
-) -> None:
+def test_how_many_calls_can_be_seen(iterables: list[Iterable[Any]], count: int | None, endless: bool) -> None:
     arguments = Arguments.of_columns(iterables)
     assert (arguments.count, arguments.endless) == (count, endless)
 
@@ -143,3 +141,12 @@ def test_a_future_in_flight_costs_less_than_4_kib(smexec_service: LocalService) 
         results.close()  # type: ignore[attr-defined]
         executor.shutdown(cancel_futures=True)
     assert held / calls < 4096
+
+
+def test_it_is_known_where_reading_runs_no_code_of_the_users() -> None:
+    rows = [(1, 2), (3, 4)]
+    assert Arguments.of_columns([[1], (2,), range(3), itertools.repeat(4)]).still
+    assert Arguments.of_rows(rows).still
+    assert not Arguments.of_columns([[1], iter([2])]).still
+    assert not Arguments.of_rows(row for row in rows).still
+    assert not Arguments.of_rows([(1, 2), (number for number in (3, 4))]).still

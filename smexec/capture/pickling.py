@@ -21,7 +21,8 @@ from typing import Any
 
 import cloudpickle
 
-from smexec.core.work import Function
+from smexec.capture.sharing import Sharing
+from smexec.core.work import Function, Pickled
 from smexec.errors import CallNotPicklable
 from smexec.worker.call import dump
 from smexec.worker.protocol import Buffer
@@ -31,6 +32,7 @@ SOURCE_LIMIT = 200_000  # characters of a file that travels along so that traceb
 _DEEPEST, _MOST_CHILDREN = 20, 10_000  # how far the culprit is looked for in what cannot be pickled
 
 _registering = threading.RLock()
+_ALONE = Sharing()  # for a call that has nothing in common with others
 
 
 def dump_function(function: Callable[..., Any], caller: str | None) -> Function:
@@ -48,15 +50,19 @@ def dump_function(function: Callable[..., Any], caller: str | None) -> Function:
 
 
 def dump_arguments(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
-) -> list[Buffer]:
-    """The pickle of a call's arguments and its out-of-band buffers: the arguments' own memory, uncopied.
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    caller: str | None,
+    sharing: Sharing = _ALONE,
+) -> Pickled:
+    """A call's arguments, pickled. Arrays lie outside the pickle: their own memory, uncopied.
 
     :raises CallNotPicklable: naming the argument
     """
     with _by_value(_homes(function, caller)):
         try:
-            return dump((tuple(args), dict(kwargs)))
+            return sharing.dump(args, kwargs)
         except Exception as error:
             raise _refused(_culprit(args, kwargs), error) from error
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smexec.core.work import Batch, Function
+from smexec.core.work import Batch, Call
 from smexec.worker import batch as wire
 from smexec.worker.protocol import Buffer
 
@@ -28,13 +28,9 @@ class Assembly:
 def assemble(batch: Batch, header: Mapping[str, Any], digest: Callable[[Buffer], str]) -> Assembly:
     """:param digest: SHA-256 in hex of a large section; it may remember those it has seen"""
     table = _Table(digest)
-    functions = [table.function(call.function) for call in batch.calls]
-    calls = [
-        wire.PackedCall(function, [table.section(section) for section in call.arguments])
-        for function, call in zip(functions, batch.calls, strict=True)
-    ]
+    calls = [table.call(call) for call in batch.calls]
     shared = {number: name for number, name in enumerate(table.names) if name is not None}
-    body = wire.encode(dict(header, sources=table.sources), calls, table.functions, table.sections, shared)
+    body = wire.encode(dict(header, sources=table.sources), calls, table.objects, table.sections, shared)
     return Assembly(body, {name: table.sections[number] for number, name in shared.items()})
 
 
@@ -43,26 +39,40 @@ class _Table:
     digest: Callable[[Buffer], str]
     sections: list[Buffer] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)  # digests of the shared ones
-    functions: list[list[int]] = field(default_factory=list)
+    objects: list[list[int]] = field(default_factory=list)  # functions and shared arguments
     sources: dict[str, str] = field(default_factory=dict)
     _by_digest: dict[str, int] = field(default_factory=dict)
     _by_owner: dict[int, int] = field(default_factory=dict)
-    _by_function: dict[int, int] = field(default_factory=dict)
+    _by_pickle: dict[int, int] = field(default_factory=dict)
     _by_content: dict[tuple[bytes | int, ...], int] = field(default_factory=dict)
 
-    def function(self, function: Function) -> int:
-        """Its number. Equal pickles are one function: ``submit`` pickles anew each time."""
-        if id(function) not in self._by_function:
-            self._by_function[id(function)] = self._add(function)
-        return self._by_function[id(function)]
+    def call(self, call: Call) -> wire.PackedCall:
+        """What it consists of, in numbers."""
+        self.sources.update(call.function.sources)
+        function, *shared = self._objects(call.function.sections, *call.arguments.shared)
+        own = [self.section(section) for section in call.arguments.sections]
+        return wire.PackedCall(function, own, shared)
 
-    def _add(self, function: Function) -> int:
-        content = tuple(self._content(section) for section in function.sections)
-        if content not in self._by_content:
-            self._by_content[content] = len(self.functions)
-            self.functions.append([self.section(section) for section in function.sections])
-            self.sources.update(function.sources)
-        return self._by_content[content]
+    def _objects(self, *pickles: Sequence[Buffer]) -> list[int]:
+        """Their numbers. What one call has twice, though equal, is two objects to it."""
+        numbers: list[int] = []
+        for sections in pickles:
+            number = self._object(sections)
+            numbers.append(self._add(sections) if number in numbers else number)
+        return numbers
+
+    def _object(self, sections: Sequence[Buffer]) -> int:
+        """Its number. Equal pickles are one object: ``submit`` pickles a function anew each time."""
+        if id(sections) not in self._by_pickle:  # which lives as long as the batch does
+            content = tuple(self._content(section) for section in sections)
+            if content not in self._by_content:
+                self._by_content[content] = self._add(sections)
+            self._by_pickle[id(sections)] = self._by_content[content]
+        return self._by_pickle[id(sections)]
+
+    def _add(self, sections: Sequence[Buffer]) -> int:
+        self.objects.append([self.section(section) for section in sections])
+        return len(self.objects) - 1
 
     def _content(self, section: Buffer) -> bytes | int:
         """What is equal for equal sections."""

@@ -26,17 +26,28 @@ class Function:
 
 
 @dataclass(frozen=True, eq=False)
+class Pickled:
+    """A call's, pickled.
+
+    :ivar sections: the pickle of ``(args, kwargs)`` and its out-of-band buffers
+    :ivar shared: the same of each large object that it refers to by number, as other calls do
+    """
+
+    sections: Sequence[Buffer]
+    shared: Sequence[Sequence[Buffer]] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Call:
     """A function with its arguments: what ``submit`` makes and one future stands for.
 
-    :ivar arguments: the pickle of ``(args, kwargs)`` and its out-of-band buffers
     :ivar kind: which others it may share a job with
     """
 
     __slots__ = ("arguments", "function", "kind", "settings")
 
     function: Function
-    arguments: Sequence[Buffer]
+    arguments: Pickled
     settings: Settings
     kind: Kind
 
@@ -48,7 +59,7 @@ class Call:
     @property
     def size(self) -> int:
         """Bytes that travel for it alone."""
-        return sum(memoryview(section).nbytes for section in self.arguments)
+        return sum(memoryview(section).nbytes for section in self.arguments.sections)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ small sections are copies; a large one is mapped anew each time, and only pages 
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import mmap
 from pathlib import Path
@@ -20,16 +21,27 @@ from .protocol import Buffer, Header
 
 
 class PackedCall(NamedTuple):
-    """One call: which function, and which sections hold ``(args, kwargs)``."""
+    """One call.
+
+    :ivar function: which object is called
+    :ivar sections: those that hold ``(args, kwargs)``
+    :ivar shared: the objects that those refer to
+    """
 
     function: int
     sections: Sequence[int]
+    shared: Sequence[int] = ()
+
+    @property
+    def objects(self) -> List[int]:
+        """All that must be loaded before it can start."""
+        return [self.function, *self.shared]
 
 
 class Batch(NamedTuple):
     """What a job is to do.
 
-    :ivar functions: for each function, the sections that hold it
+    :ivar objects: functions and large arguments: for each, the sections that hold it
     :ivar sections: their bytes, or the file of a large one
     :ivar slots: how many calls run at a time; None: one for each CPU
     :ivar timeout: seconds that one call may take
@@ -37,16 +49,23 @@ class Batch(NamedTuple):
     """
 
     calls: List[PackedCall]
-    functions: List[List[int]]
+    objects: List[List[int]]
     sections: List[Union[Buffer, Path]]
     sources: Dict[str, str]
     slots: Optional[int]
     timeout: Optional[float]
     gpus: int
 
-    def function(self, number: int) -> List[Buffer]:
-        """A function's pickle, then its out-of-band buffers."""
-        return [self._own(section) for section in self.functions[number]]
+    @property
+    def common(self) -> List[int]:
+        """The objects to load before any call: functions, and arguments of several calls."""
+        uses = collections.Counter(number for call in self.calls for number in call.shared)
+        shared = {number for number, count in uses.items() if count > 1}
+        return sorted(shared.union(call.function for call in self.calls))
+
+    def object(self, number: int) -> List[Buffer]:
+        """An object's pickle, then its out-of-band buffers."""
+        return [self._own(section) for section in self.objects[number]]
 
     def arguments(self, call: int) -> List[Buffer]:
         """The same for a call's arguments."""
@@ -60,7 +79,7 @@ class Batch(NamedTuple):
 def encode(
     header: Header,
     calls: Sequence[PackedCall],
-    functions: Sequence[Sequence[int]],
+    objects: Sequence[Sequence[int]],
     sections: Sequence[Buffer],
     shared: Dict[int, str],
 ) -> List[Buffer]:
@@ -70,7 +89,7 @@ def encode(
     :param shared: position → SHA-256 of the sections that travel as objects of their own
     """
     inline = [number for number in range(len(sections)) if number not in shared]
-    whole = dict(header, calls=calls, functions=functions, inline=inline, shared=list(shared.items()))
+    whole = dict(header, calls=calls, objects=objects, inline=inline, shared=list(shared.items()))
     return protocol.encode_body(whole, [sections[number] for number in inline])
 
 
@@ -85,7 +104,7 @@ def decode(header: Header, inline: Sequence[memoryview], folder: Path) -> Batch:
         sections[number] = _verified(folder / digest, digest)
     return Batch(
         calls=[PackedCall(*call) for call in header["calls"]],
-        functions=header["functions"],
+        objects=header["objects"],
         sections=[sections[number] for number in range(len(sections))],
         sources=header.get("sources", {}),
         slots=header.get("slots"),

@@ -15,14 +15,14 @@ from . import protocol
 from .batch import Batch
 from .protocol import Buffer, Header
 
-HEAVY = 1 << 20  # bytes of a function's pickle; arrays in it do not count, they are mapped
+HEAVY = 1 << 20  # bytes of an object's pickle; arrays in it do not count, they are mapped
 TEXT_LIMIT = 100_000  # characters of a traceback or message; a RecursionError's could have no end
 
 
 class Outcome(NamedTuple):
     """How a call ended: what is said of it, and the pickle of its value or exception.
 
-    :ivar is_last: the call had a function that others must not find as it left it
+    :ivar is_last: the call had objects that others must not find as it left them
     """
 
     header: Header
@@ -33,18 +33,19 @@ class Outcome(NamedTuple):
 def run(batch: Batch, loaded: Mapping[int, Any], number: int) -> Outcome:
     """Run a call of the batch and say how it ended. Never raises: whatever happens is the outcome.
 
-    :param loaded: functions that were loaded before this process was forked
+    :param loaded: objects that were loaded before this process was forked
     """
-    which = batch.calls[number].function
-    return _run(batch, loaded, number)._replace(is_last=which in loaded)
+    touched = any(which in loaded for which in batch.calls[number].objects)
+    return _run(batch, loaded, number)._replace(is_last=touched)
 
 
 def _run(batch: Batch, loaded: Mapping[int, Any], number: int) -> Outcome:
     began = time.time()
-    which = batch.calls[number].function
+    call = batch.calls[number]
     try:
-        function = loaded[which] if which in loaded else load_function(batch, which)
-        args, kwargs = _load(batch.arguments(number))
+        objects = {which: _object(batch, loaded, which) for which in call.objects}
+        args, kwargs = _load(batch.arguments(number), [objects[which] for which in call.shared])
+        function = objects[call.function]
     except BaseException as error:
         return _stated(began, _unreadable(error))
     try:
@@ -57,14 +58,18 @@ def _run(batch: Batch, loaded: Mapping[int, Any], number: int) -> Outcome:
         return _stated(began, {"outcome": protocol.VALUE_UNPICKLABLE, **describe(error)})
 
 
-def load_function(batch: Batch, number: int) -> Any:
-    """The function, anew for each call: what a call changes about it is not the next one's."""
-    return _load(batch.function(number))
+def _object(batch: Batch, loaded: Mapping[int, Any], number: int) -> Any:
+    return loaded[number] if number in loaded else load_object(batch, number)
+
+
+def load_object(batch: Batch, number: int) -> Any:
+    """A function or argument, anew for each call: what a call changes about it is not the next one's."""
+    return _load(batch.object(number))
 
 
 def is_heavy(batch: Batch, number: int) -> bool:
-    """Whether loading the function takes longer than forking a process that has it."""
-    return memoryview(batch.function(number)[0]).nbytes >= HEAVY
+    """Whether loading the object takes longer than forking a process that has it."""
+    return memoryview(batch.object(number)[0]).nbytes >= HEAVY
 
 
 def prepare(sources: Dict[str, str]) -> None:
@@ -101,8 +106,21 @@ def describe(error: BaseException, skip: int = 1) -> Header:
     }
 
 
-def _load(sections: Sequence[Buffer]) -> Any:
-    return pickle.loads(sections[0], buffers=sections[1:])
+def _load(sections: Sequence[Buffer], shared: Sequence[Any] = ()) -> Any:
+    if not shared:
+        return pickle.loads(sections[0], buffers=sections[1:])
+    return _Unpickler(sections, shared).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Of a pickle that refers to objects by their numbers."""
+
+    def __init__(self, sections: Sequence[Buffer], shared: Sequence[Any]) -> None:
+        super().__init__(io.BytesIO(sections[0]), buffers=sections[1:])
+        self._shared = shared
+
+    def persistent_load(self, number: int) -> Any:
+        return self._shared[number]
 
 
 def _stated(began: float, header: Header, sections: Sequence[Buffer] = ()) -> Outcome:

@@ -40,7 +40,7 @@ class Monitor:
         self._idle: List[Link] = []  # those that could have a call, while the post is behind
         self._deadlines: Deque[Tuple[float, Link, int]] = deque()  # of calls, the next first
         self._stillborn: Dict[int, int] = {}  # call → new slots that died before it began
-        self._fatal: Dict[int, Header] = {}  # function → what the nursery died of when it loaded it
+        self._fatal: Dict[int, Header] = {}  # object → what the nursery died of when it loaded it
         self._loading: Optional[int] = None
         self._unborn = 0  # slots that the nursery is to fork
         self._dismissed = False
@@ -192,7 +192,7 @@ class Monitor:
             if told is None:
                 break
             if isinstance(told, Loading):
-                self._heed_loading(told.function)
+                self._heed_loading(told.object)
             elif isinstance(told, Refused):
                 self._slot_refused(told)
             elif isinstance(told, Link):
@@ -202,9 +202,9 @@ class Monitor:
         if nursery.hung_up:
             self._unlisten(nursery.fileno())
 
-    def _heed_loading(self, function: Optional[int]) -> None:
-        self._loading = function
-        if function is None and self._fatal:
+    def _heed_loading(self, number: Optional[int]) -> None:
+        self._loading = number
+        if number is None and self._fatal:
             self._state_fatal()
 
     def _slot_born(self, link: Link) -> None:
@@ -232,20 +232,31 @@ class Monitor:
             self._hear_all()
             self._state_all(self._death(status, "the process that slots are forked from"))
         elif not self._signals.terminated:
-            self._fatal[self._loading] = self._death(status, "the process that loaded the call's function")
-            if len(self._fatal) < len(self._batch.functions):
-                self._breed()
-            else:
+            self._fatal[self._loading] = self._death(status, self._who_loaded(self._loading))
+            if all(self._fatal_of(call) for call in self._queue):
                 self._state_fatal()
+            else:
+                self._breed()
 
     def _state_fatal(self) -> None:
         """Nothing was said before: the nursery must not be forked from a process that has threads."""
-        fatal = [call for call in self._queue if self._batch.calls[call].function in self._fatal]
-        self._queue = deque(
-            call for call in self._queue if self._batch.calls[call].function not in self._fatal
-        )
-        for call in fatal:
-            self._state(call, self._fatal[self._batch.calls[call].function])
+        queue, self._queue = self._queue, deque()
+        for call in queue:
+            fatal = self._fatal_of(call)
+            if fatal:
+                self._state(call, fatal)
+            else:
+                self._queue.append(call)
+
+    def _fatal_of(self, call: int) -> Optional[Header]:
+        """What the nursery died of when it loaded what this call needs."""
+        deaths = (self._fatal.get(number) for number in self._batch.calls[call].objects)
+        return next(filter(None, deaths), None)
+
+    def _who_loaded(self, number: int) -> str:
+        is_function = any(call.function == number for call in self._batch.calls)
+        what = "the call's function" if is_function else "a large argument of the call"
+        return "the process that loaded " + what
 
     # -- ends ----------------------------------------------------------------------------------------------
 

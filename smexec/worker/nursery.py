@@ -1,4 +1,4 @@
-"""The nursery: the process that loads the functions once, and that every slot is a fork of.
+"""The nursery: the process that loads what calls have in common once, and that every slot is a fork of.
 
 It is not the worker itself: what the user's modules do when they are imported (threads, a crash) must not
 reach the one process that lives to tell. It forks the slots, tells the worker of their starts and ends over a
@@ -33,9 +33,9 @@ _LARGEST = 4096  # bytes of one message
 
 
 class Loading(NamedTuple):
-    """The nursery is about to load this function; None: it has loaded them all."""
+    """The nursery is about to load this object; None: it has loaded them all."""
 
-    function: Optional[int]
+    object: Optional[int]
 
 
 class Refused(NamedTuple):
@@ -84,7 +84,7 @@ class Nursery:
     def start(cls, work: Work, without: Container[int], signals: Signals) -> Nursery:
         """Fork it; it goes on to fork a process for every slot of the plan.
 
-        :param without: functions that are not to be loaded
+        :param without: objects that are not to be loaded
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with held(signal.SIGTERM):  # until the child has forgotten our handlers: it would be lost there
@@ -185,18 +185,18 @@ def _prepare(work: Work) -> None:
 
 
 def _load_ahead(batch: Batch, without: Container[int], connection: socket.socket) -> Dict[int, Any]:
-    """Import what the functions need, here and once; those that are heavy are kept, for slots to have them.
+    """Import what the objects need, here and once; those that are heavy are kept, for slots to have them.
 
     If one cannot be loaded, that is its calls' outcome.
     """
     kept: Dict[int, Any] = {}
-    for number in range(len(batch.functions)):
+    for number in batch.common:
         if number not in without:
             _tell(connection, loading=number)
             with contextlib.suppress(BaseException):
-                function = call.load_function(batch, number)
+                loaded = call.load_object(batch, number)
                 if call.is_heavy(batch, number):
-                    kept[number] = function
+                    kept[number] = loaded
     return kept
 
 

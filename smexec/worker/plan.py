@@ -26,8 +26,8 @@ class Plan(NamedTuple):
 
     :ivar common: for all; what the user has set stays
     :ivar gpus: for each slot the GPUs that it sees; empty: all
-    :ivar preload: whether functions are loaded before slots are forked. Not where each slot has GPUs of its
-        own: modules look at those when they are imported
+    :ivar preload: whether what calls have in common is loaded before slots are forked. Not where each slot
+        has GPUs of its own: modules look at those when they are imported
     """
 
     slots: int

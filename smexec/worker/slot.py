@@ -1,6 +1,6 @@
 """A slot: a process that runs one call at a time, so that whatever a call does to it costs nobody else.
 
-Slots are forks of the nursery, which has loaded the functions, so that their modules are in memory once. A
+Slots are forks of the nursery, which has loaded what calls have in common, so that it is in memory once. A
 slot takes a call's number from its link and gives back a frame: the outcome.
 """
 

@@ -37,7 +37,9 @@ def dump_call(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], caller: str | None
 ) -> tuple[list[Any], list[Any]]:
     """What travels for a call: the function's sections and its arguments'."""
-    return list(dump_function(function, caller).sections), dump_arguments(function, args, kwargs, caller)
+    return list(dump_function(function, caller).sections), list(
+        dump_arguments(function, args, kwargs, caller).sections
+    )
 
 
 def sent(
@@ -130,7 +132,7 @@ def test_what_is_shared_stays_shared() -> None:
 
 def test_arrays_lie_outside_the_pickle() -> None:
     arrays = [np.arange(1000.0), np.zeros((0, 3)), np.eye(3, order="F")]
-    sections = dump_arguments(print, arrays, {}, None)
+    sections = dump_arguments(print, arrays, {}, None).sections
     assert sum(np.shares_memory(np.frombuffer(section, "u1"), arrays[0]) for section in sections[1:]) == 1
     received = [bytearray(section) for section in sections]  # as it comes from a file
     loaded, _ = load(received)
@@ -142,7 +144,7 @@ def test_arrays_lie_outside_the_pickle() -> None:
 def test_an_array_that_is_not_to_be_changed_stays_so() -> None:
     array = np.arange(3)
     array.flags.writeable = False
-    sections = dump_arguments(print, (array,), {}, None)
+    sections = dump_arguments(print, (array,), {}, None).sections
     (again,), _ = load([bytearray(section) for section in sections])
     assert not again.flags.writeable
 

@@ -12,7 +12,7 @@ from smexec.core import assembly
 from smexec.core.assembly import Assembly, assemble
 from smexec.core.packing import Kind
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Function
+from smexec.core.work import Batch, Call, Function, Pickled
 from smexec.worker import batch as wire
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Header
@@ -32,8 +32,15 @@ def function(*sections: bytes, name: str = "f", **sources: str) -> Function:
     return Function(name, sections, sources)
 
 
+FUNCTION = function(b"f")
+
+
 def call(function: Function, *arguments: Buffer) -> Call:
-    return Call(function, arguments, SETTINGS, KIND)
+    return Call(function, Pickled(arguments), SETTINGS, KIND)
+
+
+def sharing(own: bytes, *shared: list[bytes]) -> Call:
+    return Call(FUNCTION, Pickled([own], shared), SETTINGS, KIND)
 
 
 def sha256(section: Buffer) -> str:
@@ -72,7 +79,7 @@ def test_every_call_finds_its_function_and_arguments(
     assert len(found.calls) == len(batch)
     for number, (function, arguments) in enumerate(batch):
         assert [bytes(part) for part in found.arguments(number)] == arguments
-        loaded = found.function(found.calls[number].function)
+        loaded = found.object(found.calls[number].function)
         assert [bytes(part) for part in loaded] == list(function.sections)
 
 
@@ -92,7 +99,26 @@ def test_equal_pickles_are_one_function(batch: list[tuple[Function, list[bytes]]
     """``submit`` pickles anew each time."""
     again = [(Function("g", list(function.sections), {}), arguments) for function, arguments in batch]
     made = assembled(*(call(function, *arguments) for function, arguments in batch + again))
-    assert len(header_of(made)["functions"]) == len({tuple(function.sections) for function, _ in batch})
+    assert len(header_of(made)["objects"]) == len({tuple(function.sections) for function, _ in batch})
+
+
+def test_what_several_calls_refer_to_is_one_object() -> None:
+    large, other = [b"L" * LARGE], [b"pickle", b"L" * LARGE]
+    calls = [sharing(b"a", large, other), sharing(b"b", other), sharing(b"c", list(large))]
+    header = header_of(assembled(*calls))
+    assert [shared for _, _, shared in header["calls"]] == [[1, 2], [2], [1]]
+    assert header["objects"] == [[0], [1], [2, 1]]
+    assert len(header["shared"]) == 1
+
+
+def test_what_a_call_has_twice_though_equal_is_two_objects_of_the_same_sections() -> None:
+    header = header_of(assembled(sharing(b"a", [b"L" * LARGE], [b"L" * LARGE])))
+    assert [shared for _, _, shared in header["calls"]] == [[1, 2]]
+    assert header["objects"] == [[0], [1], [1]]
+
+
+def test_only_what_is_a_calls_own_counts_for_its_size() -> None:
+    assert sharing(b"own", [b"L" * LARGE]).size == 3
 
 
 def test_small_sections_of_one_owner_travel_once() -> None:

@@ -14,7 +14,7 @@ from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, Settings, make
-from smexec.core.work import Batch, Call, Function, Place
+from smexec.core.work import Batch, Call, Function, Pickled, Place
 from smexec.errors import SettingsError
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request, service_model
@@ -28,7 +28,7 @@ TYPES: list[str] = service_model().shape_for("TrainingInstanceType").metadata["e
 
 
 def requested(place: Place = PLACE, function: str = "f", **given: Any) -> dict[str, Any]:
-    batch = Batch([Call(Function(function, [], {}), [], make(given, {}), Kind("test"))])
+    batch = Batch([Call(Function(function, [], {}), Pickled([]), make(given, {}), Kind("test"))])
     return create_training_job(batch, RUN.job_name(batch.calls[0].prefix, 1), RUN, place, DIGEST)
 
 

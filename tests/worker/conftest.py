@@ -21,12 +21,13 @@ import pytest
 
 from smexec.capture import pickling
 from smexec.capture.layers import worker_layer
+from smexec.capture.sharing import Sharing
 from smexec.core.assembly import Assembly, assemble
 from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Function, Place
+from smexec.core.work import Batch, Call, Function, Pickled, Place
 from smexec.worker import batch, protocol, s3
 from smexec.worker.batch import PackedCall
 from smexec.worker.protocol import Buffer, Header
@@ -140,9 +141,10 @@ class Container:
         """
         functions: dict[int, Function] = {}
         packed = []
+        sharing = Sharing(still=True)
         for function, args, kwargs in calls:
             dumped = functions.setdefault(id(function), pickling.dump_function(function, None))
-            arguments = pickling.dump_arguments(function, args, kwargs, None)
+            arguments = pickling.dump_arguments(function, args, kwargs, None, sharing)
             packed.append(Call(dumped, arguments, Settings(), Kind("batch")))
         return self.put(assemble(Batch(packed), {"python": HERE, **how}, sha256))
 
@@ -218,7 +220,7 @@ class Container:
 
     def command(self, python: str) -> list[str]:
         """ContainerEntrypoint, with the layout's place in it, as without a mount namespace."""
-        call = Call(Function("f", [], {}), [], Settings(), Kind("batch"))
+        call = Call(Function("f", [], {}), Pickled([]), Settings(), Kind("batch"))
         place = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "image", "s3://b", python)
         digest = worker_layer(protocol.WORKER_FILE).sha256
         request = create_training_job(Batch([call]), JOB, Run(), place, digest)

@@ -41,14 +41,20 @@ def test_what_was_packed_comes_out(tmp_path: Path, sections: list[bytes], data: 
     numbers = st.integers(0, len(sections) - 1)
     shared = data.draw(st.lists(numbers, unique=True).map(lambda some: [n for n in some if sections[n]]))
     functions = data.draw(st.lists(st.lists(numbers, min_size=1, max_size=3), min_size=1, max_size=3))
-    which = st.integers(0, len(functions) - 1)
-    calls = data.draw(st.lists(st.builds(PackedCall, which, st.lists(numbers, min_size=1, max_size=3))))
+    which, some = st.integers(0, len(functions) - 1), st.lists(numbers, min_size=1, max_size=3)
+    calls = data.draw(st.lists(st.builds(PackedCall, which, some, st.lists(which))))
     unpacked = travel(tmp_path, calls, functions, sections, shared)
     assert unpacked.calls == calls
     for call, packed in enumerate(calls):
         assert [bytes(part) for part in unpacked.arguments(call)] == [sections[n] for n in packed.sections]
-        function = [bytes(part) for part in unpacked.function(packed.function)]
+        function = [bytes(part) for part in unpacked.object(packed.function)]
         assert function == [sections[n] for n in functions[packed.function]]
+
+
+def test_what_calls_have_in_common(tmp_path: Path) -> None:
+    """Functions, and arguments of several calls: what one call alone has is its slot's to load."""
+    calls = [PackedCall(0, [0], [2, 3]), PackedCall(1, [0], [3, 4]), PackedCall(0, [0])]
+    assert travel(tmp_path, calls, [[0]] * 5, [b"x"], []).common == [0, 1, 3]
 
 
 def test_what_holds_for_all_calls(tmp_path: Path) -> None:
@@ -68,11 +74,11 @@ def test_only_what_is_not_shared_is_in_the_envelope(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shared", [[], [0, 1]], ids=["in the batch", "beside it"])
 def test_memory_may_be_written_to_and_nobody_else_sees_it(tmp_path: Path, shared: list[int]) -> None:
     unpacked = travel(tmp_path, [PackedCall(0, [1])], [[0]], [b"function", b"argument"], shared)
-    assert not memoryview(unpacked.function(0)[0]).readonly
+    assert not memoryview(unpacked.object(0)[0]).readonly
     assert not memoryview(unpacked.arguments(0)[0]).readonly
-    memoryview(unpacked.function(0)[0])[:1] = b"X"
+    memoryview(unpacked.object(0)[0])[:1] = b"X"
     memoryview(unpacked.arguments(0)[0])[:1] = b"X"
-    assert bytes(unpacked.function(0)[0]) == b"function"
+    assert bytes(unpacked.object(0)[0]) == b"function"
     assert bytes(unpacked.arguments(0)[0]) == b"argument"
     files = sorted(path.read_bytes() for path in tmp_path.iterdir())
     assert files == ([b"argument", b"function"] if shared else [])

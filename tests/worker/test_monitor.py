@@ -146,6 +146,63 @@ def test_a_heavy_function_is_loaded_once_and_anew_for_each_call_all_the_same(
     assert ended.stdout == "loaded\n"
 
 
+class Table:
+    """A large argument. Says where it was loaded."""
+
+    def __init__(self) -> None:
+        self.rows = {str(number): number for number in range(100_000)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        print("loaded by", os.getpid())
+        self.__dict__.update(state)
+
+
+def change(table: Table, key: str) -> tuple[int, int]:
+    table.rows[key] = 0
+    return len(table.rows), os.getpid()
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_large_argument_of_many_calls_is_loaded_once_and_each_calls_to_change(
+    container: Any, slots: int
+) -> None:
+    table = Table()
+    ended = container.calls([(change, (table, f"call {x}"), {}) for x in range(8)], slots=slots).run()
+    sizes, processes = zip(*ended.values.values(), strict=True)
+    assert set(sizes) == {100_001}
+    assert len(set(processes)) == 8
+    assert len(ended.stdout.splitlines()) == 1
+
+
+def test_an_argument_of_one_call_alone_is_loaded_where_it_runs(container: Any) -> None:
+    """Or the process that slots are forks of would hold them all at once."""
+    table = Table()
+    calls: list[Any] = [(change, (each, "new"), {}) for each in (table, Table(), table)]
+    ended = container.calls(calls, slots=1).run()
+    assert {size for size, _ in ended.values.values()} == {100_001}
+    loaded = [int(line.rpartition(" ")[2]) for line in ended.stdout.splitlines()]
+    assert [ended.values[call][1] in loaded for call in range(2)] == [False, True]
+    assert len(loaded) == 2
+
+
+def test_slots_with_gpus_of_their_own_load_large_arguments_themselves(container: Any) -> None:
+    table = Table()
+    calls: list[Any] = [(change, (table, f"call {x}"), {}) for x in range(3)]
+    ended = container.calls(calls, slots=1, gpus=1).run()
+    assert {size for size, _ in ended.values.values()} == {100_001}
+    assert len(ended.stdout.splitlines()) == 3
+
+
+def test_the_same_argument_twice_is_one_object_and_its_equal_another(container: Any) -> None:
+    def compare(one: Any, again: Any, other: Any) -> tuple[bool, bool, bool]:
+        return one is again, one is other, one == other
+
+    one, other = list(range(600_000)), list(range(600_000))
+    ended = container.calls([(compare, (one, one, other), {})] * 3, slots=1).run()
+    assert set(ended.values.values()) == {(True, False, True)}
+    assert len(list((container.opt_ml / "input" / "data" / "smexec_shared").iterdir())) == 1
+
+
 def test_a_thread_that_a_call_of_one_leaves_does_not_keep_the_next_waiting(container: Any) -> None:
     heavy = os.urandom(1_500_000)
 
@@ -347,6 +404,26 @@ def test_a_module_whose_import_crashes_costs_its_own_calls_only(
     assert {**ended.news.ended[never[0]].header, **said} == ended.news.ended[never[0]].header
     assert "that loaded the call's function" in ended.failure
     assert ended.code == 2
+
+
+class ExitsWhenLoaded:
+    """Large, and the end of whatever process loads it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (4,), {"large": os.urandom(1_500_000)}
+
+
+class MissesWhenLoaded(ExitsWhenLoaded):
+    def __reduce__(self) -> Any:
+        return __import__, ("smexec_no_such_module",), {"large": os.urandom(1_500_000)}
+
+
+def test_an_argument_that_cannot_be_loaded_costs_its_own_calls_only(container: Any) -> None:
+    exits, misses = ExitsWhenLoaded(), MissesWhenLoaded()
+    ended = container.map(value, [exits, 1, misses, exits, misses], slots=2).run()
+    assert ended.kinds == {0: "died", 1: "value", 2: "missing-module", 3: "died", 4: "missing-module"}
+    assert "that loaded a large argument of the call ended" in ended.news.ended[3].header["message"]
+    assert ended.news.ended[4].header["module"] == "smexec_no_such_module"
 
 
 def test_a_batch_of_which_no_function_can_be_loaded(container: Any, module: Callable[[str], None]) -> None:
