@@ -56,6 +56,7 @@ class Engine:
         self._inbox: deque[Callable[[Crew], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._posted = asyncio.Event()
+        self._waking = False  # the loop has been told, and has yet to look into the inbox
 
     @property
     def run(self) -> Run:
@@ -155,10 +156,14 @@ class Engine:
     def _post(self, what: Callable[[Crew], None]) -> None:
         """Have something done on the loop. What is posted before the loop runs is done when it does."""
         self._inbox.append(what)
-        # Where it is set already, the crew has yet to clear it, and looks into the inbox after that.
-        if self._loop is not None and not self._posted.is_set():
+        if self._loop is not None and not self._waking:
+            self._waking = True
             with contextlib.suppress(RuntimeError):  # the loop has ended, and every flight with it
-                self._loop.call_soon_threadsafe(self._posted.set)
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = False  # first: what is posted from here on may come too late for this time
+        self._posted.set()
 
     async def _main(self) -> None:
         self._posted.set()
