@@ -278,6 +278,15 @@ def test_a_running_call_cannot_be_cancelled_but_stopped(smexec_service: LocalSer
     assert smexec_service.wait(str(future.job_name))["TrainingJobStatus"] == "Stopped"
 
 
+def test_stopping_the_last_call_that_is_wanted_stops_the_job(smexec_service: LocalService) -> None:
+    with SageMakerExecutor(calls_per_job=2, slots=2) as executor:
+        futures = [executor.submit(time.sleep, 60) for _ in range(2)]
+        _until(lambda: all(future.running() for future in futures))
+        for future in futures:  # one right after the other: the first has not landed by then
+            future.stop()
+    assert smexec_service.wait(str(futures[0].job_name))["TrainingJobStatus"] == "Stopped"
+
+
 def test_cancelling_the_task_that_awaits_cancels_the_call(smexec_service: LocalService) -> None:
     async def run(executor: SageMakerExecutor) -> Future[None]:
         executor.submit(time.sleep, 0.5)

@@ -94,7 +94,8 @@ class Crew:
         if flight is None or passenger is None:
             return
         call = next(call for call, other in flight.passengers.items() if other is passenger)
-        if any(other.is_wanted for other in flight.passengers.values() if other is not passenger):
+        passenger.stopped = True
+        if flight.is_wanted:
             stopped = JobStopped("the call was stopped; its process goes on while other calls run in its job")
             stopped.locate(job_name=flight.name)
             self._tasks.start_soon(self._land, flight, [(call, Outcome(error=stopped))])

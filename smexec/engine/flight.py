@@ -29,19 +29,24 @@ class Ticket:
 
 
 class Passenger:
-    """A call that has not landed, with its future. :ivar call: gone (None) as soon as it is uploaded"""
+    """A call that has not landed, with its future.
 
-    __slots__ = ("call", "future", "ticket")
+    :ivar call: gone (None) as soon as it is uploaded
+    :ivar stopped: by the user; its future is about to say so
+    """
+
+    __slots__ = ("call", "future", "stopped", "ticket")
 
     def __init__(self, call: Call, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
         self.call: Call | None = call
         self.future = future
         self.ticket = ticket
+        self.stopped = False
 
     @property
     def is_wanted(self) -> bool:
         """Whether anybody still waits for it."""
-        return not self.future.cancelled()
+        return not (self.stopped or self.future.cancelled())
 
     @property
     def status(self) -> str:
