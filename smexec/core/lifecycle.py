@@ -21,19 +21,21 @@ class Job:
     :ivar created_at: the client's clock, seconds
     :ivar running: one of its calls has started
     :ivar stop_asked: we asked the service to stop it
-    :ivar stop_reported: its worker said that it was told to stop; why, only the status can tell
+    :ivar hosts: instances that it runs on
+    :ivar stop_reported: those whose worker said that it was told to stop; why, only the status can tell
     """
 
     name: str
     created_at: float
     running: bool = False
     stop_asked: bool = False
-    stop_reported: bool = False
+    hosts: int = 1
+    stop_reported: frozenset[int] = frozenset()
 
     @property
     def is_dying(self) -> bool:
         """Whether its end is near, so that its status is worth asking for soon."""
-        return self.stop_asked or self.stop_reported
+        return self.stop_asked or bool(self.stop_reported)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class NewsWritten:
 
 @dataclass(frozen=True)
 class StopReported:
-    """An outcome that the worker wrote says "stopped"."""
+    """An outcome that the worker of one host wrote says "stopped"."""
+
+    host: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,22 +97,29 @@ def advance(job: Job, seen: Observation) -> tuple[Job, tuple[Action, ...]]:
     match seen:
         case CallStarted():
             # It may be the second start of a spot job, which was told to stop before.
-            return replace(job, running=True, stop_reported=False), ()
+            return replace(job, running=True, stop_reported=frozenset()), ()
         case NewsWritten(uri):
             return job, (ReadNews(uri),)
-        case StopReported():
-            # A spot job is told to stop and then starts again, so its own word is final only if we asked.
-            conclusion = (Do.CONCLUDE_STOPPED,) if job.stop_asked else ()
-            return replace(job, stop_reported=True), conclusion
+        case StopReported(host):
+            return _stopping(replace(job, stop_reported=job.stop_reported | {host}))
         case StatusSeen(status, _) if status in ENDED_STATUSES:
             return job, (Do.INVESTIGATE,)
         case StatusSeen(_, "Training"):
             return _running(job)
         case StatusSeen("InProgress", _):
-            return replace(job, stop_reported=False), ()
+            return replace(job, stop_reported=frozenset()), ()
         case StopWanted() if not job.stop_asked:
             return replace(job, stop_asked=True), (Do.STOP,)
     return job, ()
+
+
+def _stopping(job: Job) -> tuple[Job, tuple[Action, ...]]:
+    """A spot job is told to stop and then starts again, so its own word is final only if we asked.
+
+    And only that of all its hosts: outcomes of those that have not said so may be on their way.
+    """
+    conclusive = job.stop_asked and len(job.stop_reported) == job.hosts
+    return job, (Do.CONCLUDE_STOPPED,) if conclusive else ()
 
 
 def _running(job: Job) -> tuple[Job, tuple[Action, ...]]:

@@ -105,7 +105,7 @@ def _output(settings: Settings, keys: Keys) -> dict[str, Any]:
 def _resources(settings: Settings) -> dict[str, Any]:
     resources: dict[str, Any] = {
         "InstanceType": _LOCAL_TYPE if settings.is_local else settings.instance_type,
-        "InstanceCount": 1,
+        "InstanceCount": settings.instance_count,
         "VolumeSizeInGB": settings.volume_size,
     }
     if settings.keep_alive_period_in_seconds:

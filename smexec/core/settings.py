@@ -58,6 +58,11 @@ class Settings:
         checks.session,
         alias="sagemaker_session",
     )
+    instance_count: int = _setting(
+        1,
+        "Instances of one job, which divide its calls; `slots` and `gpus_per_call` are for each.",
+        checks.whole(1, 100),  # the model has no limit; older kernels let 128 hosts wait for the first
+    )
     job_name_prefix: str | None = _setting(
         None,
         "How job names begin. Default: smexec- and the function's name.",

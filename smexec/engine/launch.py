@@ -112,7 +112,7 @@ class Launcher:
                 await anyio.sleep(delay)
                 delay = min(_QUOTA_LATEST, delay * 1.5)
             else:
-                flight.job = Job(flight.name, created_at=time.time())
+                flight.job = Job(flight.name, created_at=time.time(), hosts=flight.settings.instance_count)
                 return
 
 

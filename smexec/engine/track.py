@@ -195,7 +195,7 @@ class Tracker:
             elif piece.header is None:
                 self._hear_start(flight, piece.call)
             elif piece.header["outcome"] == protocol.STOPPED:
-                self.observe(flight, StopReported())
+                self.observe(flight, StopReported(piece.header["host"]))
             elif piece.call == ALL_CALLS:
                 ended += [piece._replace(call=call) for call in flight.passengers]
             elif piece.call in flight.passengers:

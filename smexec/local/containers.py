@@ -31,6 +31,9 @@ KILLED = 128 + 9
 OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
 """Tells a command where its /opt/ml is, on systems where it cannot be mounted there."""
 
+HOSTS_VARIABLE = "SMEXEC_HOSTS"
+"""Tells it the addresses of the job's hosts, where those cannot be given names."""
+
 # From the most isolation to the least; the first that this system allows is taken. Root needs no user
 # namespace, a container without privileges may not mount a /proc, which a PID namespace needs, and macOS
 # has none at all.
@@ -166,7 +169,7 @@ class ProcessEngine:
             "command": [*spec.entrypoint, *spec.arguments],
             "environment": {**self.environment(spec), **spec.environment},
             "workdir": str(spec.workdir),
-            "namespaces": [*namespaces, *([] if spec.network else _isolation(namespaces))],
+            "namespaces": [*namespaces, *(_isolation(namespaces) if _is_cut_off(spec) else [])],
             "opt_ml": str(spec.opt_ml),
             "read_only": list(spec.read_only),
             "files": _own_hosts(spec) if "mount" in namespaces else {},
@@ -217,7 +220,7 @@ class CommandEngine:
     def command(self, spec: Spec) -> list[str]:
         """``run …``: the entry point's rules are those of the platform."""
         options = ["--rm", "--name", spec.name, "--hostname", spec.hostname]
-        options += ["--network", "host" if spec.network else "none"]
+        options += ["--network", "none" if _is_cut_off(spec) else "host"]
         options += ["--init"] if self.program == "docker" or _has_podman_init() else []
         options += ["--memory", self.memory] if self.memory else []
         for name, address in spec.hosts.items():
@@ -247,7 +250,8 @@ def engine_named(name: str, memory: str | None = None, scratch: Path | None = No
 def without_mounts(spec: Spec) -> Spec:
     """The same container where /opt/ml cannot be mounted: names in it become names of the real place.
 
-    What finds the place by itself is told by :data:`OPT_ML_VARIABLE`.
+    What finds the place by itself is told by :data:`OPT_ML_VARIABLE`, and what finds hosts by their names by
+    :data:`HOSTS_VARIABLE`.
     """
 
     def moved(text: str) -> str:
@@ -258,9 +262,21 @@ def without_mounts(spec: Spec) -> Spec:
         spec,
         entrypoint=[moved(item) for item in spec.entrypoint],
         arguments=[moved(item) for item in spec.arguments],
-        environment={**environment, OPT_ML_VARIABLE: str(spec.opt_ml)},
+        environment={
+            **environment,
+            OPT_ML_VARIABLE: str(spec.opt_ml),
+            HOSTS_VARIABLE: json.dumps(dict(spec.hosts)),
+        },
         read_only=(),
     )
+
+
+def _is_cut_off(spec: Spec) -> bool:
+    """Whether it reaches nothing. The hosts of one job reach each other under network isolation too."""
+    must_meet = len(spec.hosts) > 1
+    if must_meet and not spec.network:
+        logger.warning("hosts share the machine's network here: a job runs without its network isolation")
+    return not (spec.network or must_meet)
 
 
 def _isolation(namespaces: tuple[str, ...]) -> list[str]:

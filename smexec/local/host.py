@@ -155,7 +155,7 @@ class HostRun:
             read_only=self._read_only,
             mounts=self.layout.mounts(),
             hostname=self._host.name,
-            hosts={host.name: host.address for host in hosts},
+            hosts={host.name: host.address(self._job.arn) for host in hosts},
             network=network,
         )
 

@@ -6,7 +6,10 @@ seen in containers of the real service.
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +20,7 @@ CHECKPOINTS = OPT_ML / "checkpoints"
 FAILURE_LIMIT = 1024  # characters of the failure file that become FailureReason
 NETWORK_INTERFACE = "eth0"
 HOMOGENEOUS = "homogeneousCluster"
+LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 
 
 class JobFailure(Exception):
@@ -30,12 +34,22 @@ class Host:
     name: str
     instance_type: str
     group: str
-    address: str  # where the other hosts reach it; on Linux each has a loopback address of its own
 
     @property
     def index(self) -> int:
         """From 0."""
         return int(self.name.rpartition("-")[2]) - 1
+
+    def address(self, job: str) -> str:
+        """Where the other hosts of the job reach it.
+
+        On Linux it is a loopback address of its own: jobs that run at the same time share this machine, and
+        their hosts may listen on the same ports. Elsewhere there is only one.
+        """
+        if sys.platform != "linux":
+            return "127.0.0.1"
+        start = int.from_bytes(hashlib.sha256(job.encode()).digest()[:8], "big")
+        return str(LOOPBACK[1 + (start + self.index) % (LOOPBACK.num_addresses - 2)])
 
 
 def hosts_of(resources: Mapping[str, Any]) -> list[Host]:
@@ -47,7 +61,7 @@ def hosts_of(resources: Mapping[str, Any]) -> list[Host]:
         for _ in range(group["InstanceCount"])
     ]
     return [
-        Host(f"algo-{number}", instance_type, group, f"127.0.{number // 256}.{number % 256}")
+        Host(f"algo-{number}", instance_type, group)
         for number, (instance_type, group) in enumerate(types, start=1)
     ]
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Optional
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import protocol
 
@@ -22,6 +22,7 @@ class OptMl:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.hyperparameters = root / "input" / "config" / "hyperparameters.json"
+        self.resources = root / "input" / "config" / "resourceconfig.json"
         self.batch = root / "input" / "data" / protocol.BATCH_CHANNEL / protocol.BATCH_FILE
         self.shared = root / "input" / "data" / protocol.SHARED_CHANNEL
         self.key = root / "input" / "data" / protocol.KEY_CHANNEL / protocol.KEY_FILE
@@ -45,6 +46,49 @@ class OptMl:
             sys.stderr.write("smexec: {} cannot be written: {}\n".format(self.failure, error))
 
 
+class Hosts(NamedTuple):
+    """The instances of this job.
+
+    :ivar names: of all; each instance sees them in the same order
+    :ivar position: of this one among them
+    :ivar first: where the first can be reached
+    """
+
+    names: Sequence[str] = ("algo-1",)
+    position: int = 0
+    first: str = "algo-1"
+
+    @classmethod
+    def read(cls, opt_ml: OptMl, environ: Mapping[str, str]) -> Hosts:
+        """As the platform states them."""
+        if not opt_ml.resources.exists():
+            return cls()
+        resources = json.loads(opt_ml.resources.read_text(encoding="utf-8"))
+        names: List[str] = sorted(resources["hosts"])
+        addresses = json.loads(environ.get(protocol.HOSTS_VARIABLE, "{}"))
+        return cls(names, names.index(resources["current_host"]), addresses.get(names[0], names[0]))
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.names)
+
+    def share(self, calls: Sequence[int]) -> Sequence[int]:
+        """Those of the job's calls that this host runs."""
+        return calls[self.position :: self.size]
+
+    def number(self, own: int) -> int:
+        """Of this host's numbers one that no other host gives."""
+        return own * self.size + self.position
+
+
+class End(NamedTuple):
+    """What the platform is told: an exit code, and what becomes FailureReason."""
+
+    code: int
+    failure: Optional[str]
+
+
 class Orders(NamedTuple):
     """What the client told this job, beside the call itself."""
 
@@ -53,6 +97,7 @@ class Orders(NamedTuple):
     events: str  # s3://bucket/prefix/
     sse_kms_key: Optional[str]
     isolated: bool
+    hosts: Hosts = Hosts()
 
     @classmethod
     def read(cls, opt_ml: OptMl, environ: Mapping[str, str]) -> Orders:
@@ -66,6 +111,7 @@ class Orders(NamedTuple):
             events=given[protocol.EVENTS],
             sse_kms_key=given.get(protocol.SSE_KMS_KEY),
             isolated=given.get(protocol.ISOLATED) == "true",
+            hosts=Hosts.read(opt_ml, environ),
         )
 
 

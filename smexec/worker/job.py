@@ -12,7 +12,7 @@ from typing import Dict, Mapping, Optional
 from . import batch as batches
 from . import call, plan, protocol
 from .batch import Batch
-from .container import FAILURE_LIMIT, OptMl, Orders
+from .container import FAILURE_LIMIT, End, OptMl, Orders
 from .monitor import Monitor
 from .nursery import Work
 from .post import Post
@@ -44,25 +44,38 @@ def _attend(opt_ml: OptMl, signals: Signals) -> int:
         batch = batches.decode(header, sections, opt_ml.shared)
     except protocol.BadSignature as error:
         return _refuse(opt_ml, post, {"outcome": protocol.BAD_SIGNATURE, "message": str(error)})
-    return _run(batch, opt_ml, post, signals)
+    if orders.hosts.size == 1:
+        return _run(batch, orders, opt_ml, post, signals).code
+    return _run_among_others(batch, orders, opt_ml, post, signals)
 
 
-def _run(batch: Batch, opt_ml: OptMl, post: Post, signals: Signals) -> int:
+def _run_among_others(batch: Batch, orders: Orders, opt_ml: OptMl, post: Post, signals: Signals) -> int:
+    from . import peers  # most jobs have one host, and no use for it
+
+    peer = peers.join(orders, signals)
+    end = peer.end(_run(batch, orders, opt_ml, post, signals), signals)
+    _state_failure(opt_ml, end)
+    return end.code
+
+
+def _run(batch: Batch, orders: Orders, opt_ml: OptMl, post: Post, signals: Signals) -> End:
     # Not a TemporaryDirectory: that cleans up at exit, and slots, forks of ours, exit before us.
     folder = tempfile.mkdtemp(prefix="smexec-")
     try:
-        slots = plan.make(len(batch.calls), batch.slots, batch.gpus)
-        work = Work(batch, slots, Board(slots.slots), Path(folder))
+        calls = orders.hosts.share(range(len(batch.calls)))
+        slots = plan.make(len(calls), batch.slots, batch.gpus)
+        work = Work(batch, calls, orders.hosts.position, slots, Board(slots.slots), Path(folder))
         monitor = Monitor(work, post, signals)
         try:
             monitor.work()
             post.finish()
-            _state_failure(opt_ml, monitor.outcomes)
+            end = End(exit_code(monitor.outcomes), failure(monitor.outcomes))
+            _state_failure(opt_ml, end)
             monitor.dismiss()
         finally:
             monitor.end()
         post.close()
-        return exit_code(monitor.outcomes)
+        return end
     finally:
         shutil.rmtree(folder)
 
@@ -106,10 +119,9 @@ def _text(outcome: Header) -> str:
     return "{}\n{}".format(line, outcome["traceback"][-room:])
 
 
-def _state_failure(opt_ml: OptMl, outcomes: Mapping[int, Header]) -> None:
-    text = failure(outcomes)
-    if text:
-        opt_ml.write_failure(text)
+def _state_failure(opt_ml: OptMl, end: End) -> None:
+    if end.failure:
+        opt_ml.write_failure(end.failure)
 
 
 def _mismatch(client: str, container: str) -> Header:

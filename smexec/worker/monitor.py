@@ -35,7 +35,7 @@ class Monitor:
         self._batch = work.batch
         self._post = post
         self._signals = signals
-        self._queue: Deque[int] = deque(range(len(work.batch.calls)))
+        self._queue: Deque[int] = deque(work.calls)
         self._links: Dict[int, Link] = {}  # by process
         self._idle: List[Link] = []  # those that could have a call, while the post is behind
         self._deadlines: Deque[Tuple[float, Link, int]] = deque()  # of calls, the next first
@@ -77,7 +77,7 @@ class Monitor:
 
     @property
     def _is_unfinished(self) -> bool:
-        return len(self.outcomes) < len(self._batch.calls)
+        return len(self.outcomes) < len(self._work.calls)
 
     # -- one step of waiting ------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class Monitor:
 
     def _state_all(self, outcome: Header) -> None:
         """Of every call that has none yet."""
-        for call in range(len(self._batch.calls)):
+        for call in self._work.calls:
             self._state(call, outcome)
 
     def _hear_all(self) -> None:
@@ -283,8 +283,9 @@ class Monitor:
     def _stop(self) -> None:
         """SIGTERM came. The word goes out first; then the calls may use the grace to save what they have."""
         self._hear_all()
-        outcome = {"outcome": protocol.STOPPED, "message": "the job was told to stop (SIGTERM)"}
-        for call in range(len(self._batch.calls)):
+        message = "the job was told to stop (SIGTERM)"
+        outcome = {"outcome": protocol.STOPPED, "message": message, "host": self._work.host}
+        for call in self._work.calls:
             self.outcomes.setdefault(call, outcome)
         self._post.ended(protocol.ALL_CALLS, outcome)  # one word for all
         for link in self._links.values():

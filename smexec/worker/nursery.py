@@ -21,7 +21,7 @@ import traceback
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any, Container, Deque, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Union
+from typing import Any, Container, Deque, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple, Union
 
 from . import call, slot
 from .batch import Batch
@@ -59,10 +59,14 @@ News = Union[Loading, Link, Refused, Death]
 class Work(NamedTuple):
     """What a nursery is for.
 
+    :ivar calls: those of the batch that are to run here
+    :ivar host: which of the job's hosts this is
     :ivar folder: where slots put what is large
     """
 
     batch: Batch
+    calls: Sequence[int]
+    host: int
     plan: Plan
     board: Board
     folder: Path

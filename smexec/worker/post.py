@@ -165,7 +165,8 @@ class Post:
             own = _sections(piece)
             events.append({"call": piece.call, "outcome": piece.outcome, "sections": len(own)})
             sections += own
-        number, self._sent, self._sent_at = self._sent, self._sent + 1, time.monotonic()
+        number = self._orders.hosts.number(self._sent)
+        self._sent, self._sent_at = self._sent + 1, time.monotonic()
         body = protocol.encode_body({"events": events}, sections)
         envelope = protocol.seal(self._orders.key, protocol.events_purpose(self._orders.job, number), body)
         if not (self._tries_s3 and self._reach(number, envelope)):

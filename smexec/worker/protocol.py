@@ -50,6 +50,8 @@ FUNCTION = "smexec-function"
 
 #: Where the layout of ``/opt/ml`` really is, on systems where the local service cannot mount it there.
 OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
+#: Addresses of the job's hosts as JSON, on systems where the local service cannot give them names.
+HOSTS_VARIABLE = "SMEXEC_HOSTS"
 
 #: Below ``/opt/ml/output/data`` when outcomes cannot leave by S3; the platform packs it into output.tar.gz.
 OUTPUT_FOLDER = "smexec"
@@ -131,6 +133,11 @@ def batch_purpose(job: str) -> str:
 def events_purpose(job: str, number: int) -> str:
     """Of the envelopes that the job writes, one after the other."""
     return "events {} {}".format(job, number)
+
+
+def peer_purpose(job: str) -> str:
+    """Of what the hosts of a job tell each other."""
+    return "peer " + job
 
 
 def python_version(info: Sequence[Any]) -> str:

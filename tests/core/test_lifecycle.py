@@ -38,16 +38,16 @@ STATUSES = [
 observations: st.SearchStrategy[Observation] = (
     st.just(CallStarted())
     | st.builds(NewsWritten, st.sampled_from(["s3://b/1", "s3://b/2"]))
-    | st.just(StopReported())
+    | st.builds(StopReported, st.integers(0, 1))
     | st.just(StopWanted())
     | st.sampled_from([StatusSeen(*status) for status in STATUSES])
 )
 histories = st.lists(observations, max_size=30)
 
 
-def live(history: list[Observation]) -> tuple[Job, list[tuple[Observation, Action]]]:
+def live(history: list[Observation], hosts: int = 1) -> tuple[Job, list[tuple[Observation, Action]]]:
     """A job after all of it, and each action with what led to it."""
-    job, done = Job("job", 1.0), []
+    job, done = Job("job", 1.0, hosts=hosts), []
     for seen in history:
         job, actions = advance(job, seen)
         done += [(seen, action) for action in actions]
@@ -106,10 +106,20 @@ def test_what_was_learnt_stays(history: list[Observation]) -> None:
 def test_only_we_conclude_that_it_was_stopped_and_only_after_both_have_said_so(
     history: list[Observation],
 ) -> None:
+    history = [StopReported() if isinstance(seen, StopReported) else seen for seen in history]
     for position, seen in enumerate(history):
         job, _ = live(history[:position])
         concluded = Do.CONCLUDE_STOPPED in advance(job, seen)[1]
         assert concluded == (isinstance(seen, StopReported) and StopWanted() in history[:position])
+
+
+@given(histories)
+def test_of_several_hosts_all_must_have_said_so(history: list[Observation]) -> None:
+    for position, seen in enumerate(history):
+        job, _ = live(history[:position], hosts=2)
+        if Do.CONCLUDE_STOPPED in advance(job, seen)[1]:
+            assert StopWanted() in history[:position]
+            assert {StopReported(0), StopReported(1)} <= {*history[: position + 1]}
 
 
 @given(histories, observations)
@@ -154,6 +164,13 @@ def test_a_running_call_that_we_stop() -> None:
         Do.STOP,
         Do.CONCLUDE_STOPPED,
     ]
+
+
+def test_a_running_call_on_several_hosts_that_we_stop() -> None:
+    history: list[Observation] = [CallStarted(), StopWanted(), StopReported(1), StopReported(1)]
+    assert [action for _, action in live(history, hosts=2)[1]] == [Do.STOP]
+    job, _ = live(history, hosts=2)
+    assert advance(job, StopReported(0))[1] == (Do.CONCLUDE_STOPPED,)
 
 
 def test_a_job_that_somebody_else_stops_is_looked_into_when_it_has_ended() -> None:

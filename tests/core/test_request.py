@@ -45,6 +45,7 @@ VPC = {"subnets": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"]}
 SPOT = {"use_spot_instances": True, "max_wait_time_in_seconds": 90000}
 REACHES: list[tuple[str, dict[str, Any], str, Any]] = [
     ("instance_type", {"instance_type": "ml.c5.xlarge"}, "ResourceConfig.InstanceType", "ml.c5.xlarge"),
+    ("instance_count", {"instance_count": 3}, "ResourceConfig.InstanceCount", 3),
     ("job_name_prefix", {"job_name_prefix": "my-job"}, "TrainingJobName", "my-job-abcdefgh-00001"),
     ("volume_size", {"volume_size": 50}, "ResourceConfig.VolumeSizeInGB", 50),
     ("max_runtime_in_seconds", {"max_runtime_in_seconds": 60}, "StoppingCondition.MaxRuntimeInSeconds", 60),

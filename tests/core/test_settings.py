@@ -14,6 +14,7 @@ from smexec.errors import SettingsError
 
 # The settings of the SageMaker SDK's @remote that are a field of the request, with its defaults.
 RIVAL = {
+    "instance_count": 1,
     "image_uri": None,
     "job_name_prefix": None,
     "keep_alive_period_in_seconds": 0,

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from smexec.local import containers, shim
 from smexec.local.containers import (
+    HOSTS_VARIABLE,
     KILLED,
     LEVELS,
     OPT_ML_VARIABLE,
@@ -152,7 +153,8 @@ class TestTheWorldOfACommand:
         names = {line.partition("=")[0] for line in output.split("\0")}
         shells = {"PWD", "OLDPWD", "SHLVL", "_", ""}
         assert code == 0
-        assert names - shells - {OPT_ML_VARIABLE} == {"GIVEN", "HOSTNAME", "PATH", "HOME", "LANG", "TMPDIR"}
+        given = names - shells - {OPT_ML_VARIABLE, HOSTS_VARIABLE}
+        assert given == {"GIVEN", "HOSTNAME", "PATH", "HOME", "LANG", "TMPDIR"}
         assert f"PATH={os.environ['PATH']}\0" in output
 
     async def test_the_requests_path_decides(self, engine: ProcessEngine, spec: Spec) -> None:
@@ -207,7 +209,7 @@ class TestNamespaces:
 
     async def test_network_isolation(self, engine: ProcessEngine, spec: Spec) -> None:
         with_network = await run(engine, spec, "readlink /proc/self/ns/net")
-        spec = dataclasses.replace(spec, network=False)
+        spec = dataclasses.replace(spec, network=False, hosts={"algo-1": "127.0.0.1"})
         code, output = await run(engine, spec, "readlink /proc/self/ns/net; cut -d: -f1 -s /proc/net/dev")
         namespace, *devices = output.split()
         assert code == 0
@@ -349,7 +351,11 @@ class TestWithoutMounts:
         place = str(spec.opt_ml)
         assert moved.entrypoint == ["python", f"{place}/input/data/worker/worker.pyz"]
         assert moved.arguments == [f"--out={place}/model", f"cat {place}/input/x >{place}"]
-        assert moved.environment == {"CACHE": f"{place}/checkpoints", OPT_ML_VARIABLE: place}
+        assert moved.environment == {
+            "CACHE": f"{place}/checkpoints",
+            OPT_ML_VARIABLE: place,
+            HOSTS_VARIABLE: '{"algo-1": "127.0.0.1", "algo-2": "127.0.0.2"}',
+        }
 
     @pytest.mark.parametrize(
         "text", ["/opt/mlx", "/data/opt/ml", "x/opt/ml", "/opt/ml-2", "/opt/ml.d", "opt/ml"]
@@ -369,8 +375,15 @@ def test_a_mount_elsewhere_is_refused_clearly(spec: Spec) -> None:
         ProcessEngine().plan(spec, ())
 
 
-def test_isolation_that_is_not_to_be_had_is_told(spec: Spec, caplog: pytest.LogCaptureFixture) -> None:
-    assert ProcessEngine().plan(dataclasses.replace(spec, network=False), ())["namespaces"] == []
+@pytest.mark.parametrize(
+    ("level", "hosts"), [((), 1), (("mount",), 2)], ids=["no namespace is allowed", "hosts that must meet"]
+)
+def test_isolation_that_is_not_to_be_had_is_told(
+    spec: Spec, caplog: pytest.LogCaptureFixture, level: tuple[str, ...], hosts: int
+) -> None:
+    names = {f"algo-{number}": f"127.0.0.{number}" for number in range(1, hosts + 1)}
+    plan = ProcessEngine().plan(dataclasses.replace(spec, network=False, hosts=names), level)
+    assert plan["namespaces"] == [*level]
     assert "without its network isolation" in caplog.text
 
 
@@ -411,7 +424,8 @@ class TestTheEnginesCommand:
             f"--volume {spec.opt_ml}/input/data/fast:/opt/ml/input/data/fast:ro",
         ):
             assert option in command
-        isolated = CommandEngine("docker").command(dataclasses.replace(spec, network=False))
+        alone = dataclasses.replace(spec, network=False, hosts={"algo-1": "127.0.0.1"})
+        isolated = CommandEngine("docker").command(alone)
         assert isolated[isolated.index("--network") + 1] == "none"
 
     async def test_no_such_engine(self, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +22,8 @@ from smexec.local.layout import (
     input_mode,
     resource_config,
 )
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback is one address")
 
 
 def channel(name: str, **changes: Any) -> dict[str, Any]:
@@ -131,13 +135,18 @@ class TestHosts:
             "instance_type": "ml.c5.large",
         }
 
-    @given(st.integers(1, 1000))
-    def test_each_has_an_address_of_its_own(self, count: int) -> None:
+    @linux
+    @given(st.integers(1, 1000), st.text())
+    def test_each_has_an_address_of_its_own(self, count: int, job: str) -> None:
         resources = {"InstanceType": "t", "InstanceCount": count}
-        addresses = [host.address for host in hosts_of(resources)]
+        addresses = [ipaddress.ip_address(host.address(job)) for host in hosts_of(resources)]
         assert len(set(addresses)) == count
-        assert addresses[0] == "127.0.0.1"
-        assert all(0 <= int(part) <= 255 for address in addresses for part in address.split("."))
+        assert all(address.is_loopback for address in addresses)
+
+    @linux
+    def test_jobs_do_not_share_them(self) -> None:
+        host = hosts_of({"InstanceType": "t", "InstanceCount": 1})[0]
+        assert len({host.address(f"job-{number}") for number in range(100)}) == 100
 
 
 def test_the_channels_own_input_mode_wins() -> None:
@@ -152,7 +161,7 @@ def test_a_file_system_has_a_configuration_too() -> None:
 
 class TestEnvironment:
     def test_what_the_platform_sets(self) -> None:
-        host = Host("algo-2", "ml.c5.xlarge", "homogeneousCluster", "127.0.0.2")
+        host = Host("algo-2", "ml.c5.xlarge", "homogeneousCluster")
         shown = environment({"TrainingJobName": "job-1"}, "arn:job", host, "us-east-1")
         assert shown == {
             "TRAINING_JOB_NAME": "job-1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import ipaddress
 import itertools
 import json
 import os
@@ -178,6 +179,13 @@ class Container:
     def hyperparameters(self) -> Path:
         return self.opt_ml / "input" / "config" / "hyperparameters.json"
 
+    def among(self, index: int, hosts: Mapping[str, str]) -> Container:
+        """One of the hosts of a job, whose addresses are told."""
+        resources = {"hosts": list(hosts), "current_host": list(hosts)[index]}
+        self._write("input/config/resourceconfig.json", json.dumps(resources).encode())
+        self.environment[protocol.HOSTS_VARIABLE] = json.dumps(hosts)
+        return self
+
     def order(self) -> None:
         """Write the hyperparameters."""
         self._write("input/config/hyperparameters.json", json.dumps(self.orders).encode())
@@ -214,7 +222,7 @@ class Container:
     def changed(self, python: str, change: str) -> list[str]:
         """A command that changes the worker and runs it."""
         worker = self.opt_ml / "input" / "data" / protocol.WORKER_CHANNEL / protocol.WORKER_FILE
-        modules = "import container, job, monitor, nursery, post, slot"
+        modules = "import container, job, monitor, nursery, peers, post, slot"
         program = f"import sys; sys.path.insert(0, {str(worker)!r}); from _smexec_worker {modules}; {change}"
         return [python, "-c", f"{program}; sys.exit(job.main())"]
 
@@ -268,6 +276,27 @@ def container(tmp_path: Path) -> Iterator[Container]:
     container = Container(tmp_path)
     yield container
     container.end()
+
+
+_jobs = itertools.count(1)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Callable[[int], list[Container]]]:
+    """Makes the containers of a job that has several hosts. Each job has addresses of its own."""
+    containers: list[Container] = []
+
+    def make(count: int) -> list[Container]:
+        start = int(ipaddress.ip_address("127.1.0.0")) + (os.getpid() << 8 | next(_jobs)) % (1 << 23)
+        names = [f"algo-{number}" for number in range(1, count + 1)]
+        hosts = {name: str(ipaddress.ip_address(start + index)) for index, name in enumerate(names)}
+        made = [Container(tmp_path / name).among(index, hosts) for index, name in enumerate(names)]
+        containers.extend(made)
+        return made
+
+    yield make
+    for container in containers:
+        container.end()
 
 
 class Bucket(http.server.ThreadingHTTPServer):
