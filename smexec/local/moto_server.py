@@ -9,6 +9,7 @@ and takes with it the scratch directory that a killed parent could not remove.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _TERMINATE_SECONDS = 5.0
+_IN_MEMORY = 4 << 30  # bytes
 
 
 class MotoServer:
@@ -46,6 +48,8 @@ class MotoServer:
             # Virtual-hosted addresses cannot be told from an IP address's first octet.
             "S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true",
             "MOTO_DISABLE_GLOBAL_CORS": "true",
+            # Objects below this size are kept in memory: from a file, each request reads all of it.
+            "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": str(_IN_MEMORY),
         }
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __spec__.name, str(self._socket.fileno()), str(self._directory),
@@ -85,6 +89,23 @@ def _end_with_parent(directory: str) -> None:
     os._exit(0)
 
 
+def _share_values() -> None:
+    """Have moto read a range of an object without reading, and copying, all of the object.
+
+    Else a download in ranges takes time that grows with the square of the size.
+    """
+    from moto.s3.models import FakeKey
+
+    copying: Any = FakeKey.value
+
+    def value(key: Any) -> bytes:
+        file = getattr(key._value_buffer, "_file", None)  # noqa: SLF001  # there is no other way to it
+        value: bytes = file.getvalue() if isinstance(file, io.BytesIO) else copying.fget(key)
+        return value
+
+    FakeKey.value = property(value, copying.fset)  # type: ignore[assignment,method-assign]
+
+
 def main(fd: int, directory: str) -> None:
     """Serve moto on the listening socket `fd` until the parent goes."""
     threading.Thread(target=_end_with_parent, args=[directory], daemon=True).start()
@@ -102,6 +123,7 @@ def main(fd: int, directory: str) -> None:
         def log_request(self, code: Any = "-", size: Any = "-") -> None:
             """No access log: the service counts requests."""
 
+    _share_values()
     app = werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app)
     make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler, fd=fd).serve_forever()
 
