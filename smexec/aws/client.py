@@ -34,7 +34,6 @@ _UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDo
 PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again
 _PAUSE = wait_random_exponential(multiplier=0.25, max=20)
 _UNTOLD = 3  # tries until somebody is told
-_CHUNK = 1 << 20
 
 _log = logging.getLogger("smexec")
 
@@ -105,7 +104,7 @@ class Client:
             with border(operation):
                 answer = await method(**request)
                 if "Body" in answer:  # one that breaks off is asked for again, as a lost answer is
-                    answer["Body"] = await _read(answer["Body"])
+                    answer["Body"] = await _read(answer["Body"], answer.get("ContentLength", 0))
         except Throttled:
             if bucket:
                 bucket.throttled(anyio.current_time())
@@ -155,11 +154,12 @@ def _tell(state: RetryCallState) -> None:
         _log.warning("%s (trying again)", error)
 
 
-async def _read(body: Any) -> bytearray:
-    content = bytearray()
+async def _read(body: Any, size: int) -> bytearray:
+    content, end = bytearray(size), 0
     async with body:
-        async for chunk in body.content.iter_chunked(_CHUNK):
-            content += chunk
+        async for chunk in body.content.iter_any():
+            content[end : end + len(chunk)] = chunk
+            end += len(chunk)
     return content
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from smexec.aws import multipart
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.errors import InvalidRequest
+from smexec.worker.parts import SIZES, Sizes, length
 from smexec.worker.protocol import Buffer
 
 PAGE = 400  # names: to parse 1,000, the most there can be, would keep the loop busy for a tenth of a second
@@ -20,34 +22,42 @@ def split(uri: str) -> tuple[str, str]:
 
 
 async def put(
-    aws: Client, uri: str, parts: Sequence[Buffer], kms_key: str | None = None, new: bool = False
+    aws: Client,
+    uri: str,
+    content: Sequence[Buffer],
+    kms_key: str | None = None,
+    new: bool = False,
+    sizes: Sizes = SIZES,
 ) -> None:
     """Write an object.
 
+    :param content: its bytes, one buffer after the other
     :param new: only if there is none (a conditional write): for objects named by their content
     """
-    bucket, key = split(uri)
-    request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": b"".join(parts)}
-    if kms_key:
-        request |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
-    if new:
-        request["IfNoneMatch"] = "*"
+    where = _where(uri)
+    extra: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
     try:
-        await aws.call("s3", "PutObject", **request)
+        if length(content) < sizes.large:
+            condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
+            await aws.call("s3", "PutObject", **where, **extra, **condition, Body=b"".join(content))
+        elif not (new and await multipart.size_of(aws, where) == length(content)):
+            await multipart.upload(aws, where, content, extra, sizes.part, new)
     except InvalidRequest as error:
         if not (new and error.code == "PreconditionFailed"):
             raise
 
 
-async def get(aws: Client, uri: str) -> bytearray | None:
+async def get(aws: Client, uri: str, sizes: Sizes = SIZES) -> Buffer | None:
     """An object's bytes, in memory that may be written to; None if there is no such object."""
-    bucket, key = split(uri)
     try:
-        answer = await aws.call("s3", "GetObject", Bucket=bucket, Key=key)
+        return await multipart.download(aws, _where(uri), sizes.part)
     except NotFound:
         return None
-    content: bytearray = answer["Body"]
-    return content
+
+
+def _where(uri: str) -> dict[str, Any]:
+    bucket, key = split(uri)
+    return {"Bucket": bucket, "Key": key}
 
 
 async def names(aws: Client, folder: str, start_after: str) -> AsyncIterator[list[str]]:

@@ -1,0 +1,187 @@
+"""Large objects: in parts, several at a time, from and to the memory that they stay in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import io
+import logging
+import mmap
+import os
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import anyio
+
+from smexec.aws.border import NotFound
+from smexec.aws.client import Client
+from smexec.aws.together import together
+from smexec.errors import AccessDenied, InvalidRequest, ServiceError
+from smexec.worker import parts
+from smexec.worker.protocol import Buffer
+
+_CHUNK = 1 << 18
+_ABORT_PATIENCE = 30.0  # seconds
+
+Where: TypeAlias = Mapping[str, Any]  # Bucket and Key
+
+_log = logging.getLogger("smexec")
+
+
+class Body:
+    """Views one after the other as a request's body, never joined.
+
+    botocore takes it for a file, to hash it; aiohttp iterates over it, from the beginning at each try. Were
+    it one of :mod:`io`'s, aiohttp would read it on a thread, 64 KiB at a time.
+    """
+
+    def __init__(self, views: Sequence[memoryview]) -> None:
+        self._views = views
+        self._size = parts.length(views)
+        self._position = 0
+
+    def tell(self) -> int:
+        """Where the next :meth:`read` begins."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, as in any file."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """At most that many bytes; all the rest unless told."""
+        content = self._bytes(self._position, self._size if size < 0 else size)
+        self._position += len(content)
+        return content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, self._size, _CHUNK):
+            yield self._bytes(start, _CHUNK)
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        pieces = []
+        for view in self._views:
+            piece = view[start : start + size]
+            start, size = max(0, start - view.nbytes), size - piece.nbytes
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def checksum(self) -> str:
+        """CRC32 as S3 spells it."""
+        crc32 = functools.reduce(lambda crc, view: zlib.crc32(view, crc), self._views, 0)
+        return base64.b64encode(crc32.to_bytes(4, "big")).decode()
+
+
+# -- out -----------------------------------------------------------------------------------------------------
+
+
+async def upload(
+    aws: Client, where: Where, content: Sequence[Buffer], extra: Mapping[str, Any], part: int, new: bool
+) -> None:
+    """Write an object in parts; of one that fails, nothing is left.
+
+    :param extra: how it is to be encrypted
+    :param part: bytes of each, at least
+    :param new: only if there is none
+    :raises InvalidRequest: with the code ``PreconditionFailed``: there is one
+    """
+    total = parts.length(content)
+    created = await aws.call("s3", "CreateMultipartUpload", **where, **extra, ChecksumAlgorithm="CRC32")
+    target: dict[str, Any] = {**where, "UploadId": created["UploadId"]}
+    try:
+        sent = await _send(aws, target, parts.split(content, parts.part_size(total, part)))
+        await _complete(aws, target, sent, total, {"IfNoneMatch": "*"} if new else {})
+    except BaseException:
+        await _abort(aws, target)
+        raise
+
+
+async def _send(aws: Client, target: Where, pieces: Iterator[list[memoryview]]) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def send(number: int, body: Body) -> None:
+        checksum = await asyncio.to_thread(body.checksum)
+        part: dict[str, Any] = {"PartNumber": number, "ChecksumCRC32": checksum}
+        answer = await aws.call("s3", "UploadPart", **target, **part, Body=body)
+        sent.append({**part, "ETag": answer["ETag"]})
+
+    bodies = enumerate(map(Body, pieces), 1)
+    await together((functools.partial(send, *body) for body in bodies), parts.AT_A_TIME)
+    return sorted(sent, key=lambda one: int(one["PartNumber"]))
+
+
+async def _complete(
+    aws: Client, target: Where, sent: list[dict[str, Any]], total: int, condition: Mapping[str, Any]
+) -> None:
+    parts_sent = {"Parts": sent}
+    try:
+        await aws.call("s3", "CompleteMultipartUpload", **target, **condition, MultipartUpload=parts_sent)
+    except ServiceError as error:
+        # That its answer was lost is one way in which an upload is there no more.
+        if error.code != "NoSuchUpload" or await size_of(aws, target) != total:
+            raise
+
+
+async def _abort(aws: Client, target: Where) -> None:
+    """Parts that are left behind would be paid for, and no listing of objects shows them."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await aws.call("s3", "AbortMultipartUpload", patience=_ABORT_PATIENCE, **target)
+        except ServiceError as error:
+            _log.warning("what there is of s3://%s/%s stays: %s", target["Bucket"], target["Key"], error)
+
+
+async def size_of(aws: Client, where: Where) -> int | None:
+    """Bytes of an object; None if there is no such object, or we may not know."""
+    try:
+        answer = await aws.call("s3", "HeadObject", Bucket=where["Bucket"], Key=where["Key"])
+    except (NotFound, AccessDenied):
+        return None
+    return int(answer["ContentLength"])
+
+
+# -- in ------------------------------------------------------------------------------------------------------
+
+
+async def download(aws: Client, where: Where, part: int) -> Buffer:
+    """Read an object, in one request if it has no more bytes than ``part``.
+
+    :returns: memory that may be written to
+    :raises NotFound: there is no such object
+    """
+    try:
+        first = await aws.call("s3", "GetObject", **where, Range=f"bytes=0-{part - 1}")
+    except InvalidRequest as error:
+        if error.code != "InvalidRange":
+            raise
+        return bytearray()  # it has not even a first byte
+    total = int(first["ContentRange"].rpartition("/")[2]) if "ContentRange" in first else len(first["Body"])
+    if total == len(first["Body"]):
+        return cast("bytearray", first["Body"])
+    whole = _room(total)
+    await _fill(aws, {**where, "IfMatch": first["ETag"]}, whole, first.pop("Body"), part)
+    return whole
+
+
+async def _fill(aws: Client, where: Where, whole: memoryview, beginning: bytearray, part: int) -> None:
+    """:param where: with the ETag, else pieces of different objects might be put together"""
+    here = len(beginning)
+    whole[:here] = beginning
+    beginning.clear()
+
+    async def fetch(start: int, stop: int) -> None:
+        answer = await aws.call("s3", "GetObject", **where, Range=f"bytes={start}-{stop - 1}")
+        whole[start:stop] = answer["Body"]
+
+    rest = parts.spans(here, whole.nbytes, part)
+    await together((functools.partial(fetch, *span) for span in rest), parts.AT_A_TIME)
+
+
+def _room(size: int) -> memoryview:
+    """Memory that takes no time: the loop would stand still while a bytearray is filled with zeros."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    return memoryview(mmap.mmap(-1, size, **private))
