@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 import io
 import logging
 import mmap
 import os
-import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -70,11 +68,6 @@ class Body:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def checksum(self) -> str:
-        """CRC32 as S3 spells it."""
-        crc32 = functools.reduce(lambda crc, view: zlib.crc32(view, crc), self._views, 0)
-        return base64.b64encode(crc32.to_bytes(4, "big")).decode()
-
 
 # -- out -----------------------------------------------------------------------------------------------------
 
@@ -103,14 +96,14 @@ async def upload(
 async def _send(aws: Client, target: Where, pieces: Iterator[list[memoryview]]) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
-    async def send(number: int, body: Body) -> None:
-        checksum = await asyncio.to_thread(body.checksum)
+    async def send(number: int, views: list[memoryview]) -> None:
+        checksum = await asyncio.to_thread(parts.checksum, views)
         part: dict[str, Any] = {"PartNumber": number, "ChecksumCRC32": checksum}
-        answer = await aws.call("s3", "UploadPart", **target, **part, Body=body)
+        answer = await aws.call("s3", "UploadPart", **target, **part, Body=Body(views))
         sent.append({**part, "ETag": answer["ETag"]})
 
-    bodies = enumerate(map(Body, pieces), 1)
-    await together((functools.partial(send, *body) for body in bodies), parts.AT_A_TIME)
+    works = (functools.partial(send, *piece) for piece in enumerate(pieces, 1))
+    await together(works, parts.AT_A_TIME)
     return sorted(sent, key=lambda one: int(one["PartNumber"]))
 
 

@@ -6,6 +6,9 @@ The limits are S3's (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfact
 
 from __future__ import annotations
 
+import base64
+import functools
+import zlib
 from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 from .protocol import Buffer
@@ -42,6 +45,12 @@ def spans(start: int, total: int, size: int) -> Iterator[Tuple[int, int]]:
 def length(buffers: Sequence[Buffer]) -> int:
     """Bytes of all."""
     return sum(memoryview(buffer).nbytes for buffer in buffers)
+
+
+def checksum(buffers: Sequence[Buffer]) -> str:
+    """CRC32 of all, as S3 spells it."""
+    crc32 = functools.reduce(lambda crc, buffer: zlib.crc32(buffer, crc), buffers, 0)
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()
 
 
 def split(buffers: Sequence[Buffer], size: int) -> Iterator[List[memoryview]]:

@@ -181,13 +181,13 @@ class Post:
 
         It is given up if it never took anything. If it did, the next object is tried again, but once only.
         """
-        from . import s3  # only now: user code is running by the time that ssl is imported
+        from . import s3, upload  # only now: user code is running by the time that ssl is imported
 
         event = Event(int(time.time() * 1000), self._orders.job, number)
         self._last_name = event.name
         tries = 1 if self._is_doubtful else s3.TRIES
         try:
-            s3.put(self._orders.events + event.name, envelope, self._orders.sse_kms_key, tries)
+            upload.upload(self._orders.events + event.name, envelope, self._orders.sse_kms_key, tries)
         except s3.Undeliverable as error:
             sys.stderr.write("smexec: {}\n".format(error))
             self._tries_s3 = error.may_pass or self._has_reached

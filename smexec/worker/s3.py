@@ -1,19 +1,19 @@
 """Writing objects to S3 with nothing but the standard library.
 
 A job must not depend on what its image has installed, and importing boto3 would cost more than most
-calls take. What is needed is one request, PUT, signed by Signature Version 4
+calls take. What is needed are a few requests, PUT most of all, signed by Signature Version 4
 (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html); a test holds our
 signatures against botocore's.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import functools
 import hashlib
 import hmac
 import http.client
+import io
 import json
 import os
 import ssl
@@ -21,11 +21,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zlib
 from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
+from .parts import checksum, length
 from .protocol import Buffer
 
+CHECKSUM = "x-amz-checksum-crc32"
 TIMEOUT = 20.0  # seconds without a byte
 TRIES = 5
 PAUSE = 0.2  # seconds, doubled before each further try
@@ -62,9 +63,43 @@ class Undeliverable(Exception):
         self.may_pass = may_pass
 
 
-def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = TRIES) -> None:
-    """Write one object, whose bytes are the parts one after the other.
+class Answer(NamedTuple):
+    """What S3 said to a request that it has carried out."""
 
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def put(uri: str, content: Sequence[Buffer], sse_kms_key: Optional[str] = None, tries: int = TRIES) -> None:
+    """Write one object in one request. Its bytes are the buffers, one after the other.
+
+    :raises Undeliverable: with the last error's text
+    """
+    headers = dict(encryption(sse_kms_key), **{CHECKSUM: checksum(content)})
+    ask("PUT", uri, content=content, headers=headers, tries=tries)
+
+
+def encryption(sse_kms_key: Optional[str]) -> Dict[str, str]:
+    """The headers that ask for it, when an object is begun."""
+    if not sse_kms_key:
+        return {}
+    return {
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": sse_kms_key,
+    }
+
+
+def ask(
+    method: str,
+    uri: str,
+    query: Optional[Mapping[str, str]] = None,
+    content: Sequence[Buffer] = (),
+    headers: Optional[Mapping[str, str]] = None,
+    tries: int = TRIES,
+) -> Answer:
+    """Send a request about one object, again if that may help.
+
+    :param headers: besides those that every request has
     :raises Undeliverable: with the last error's text
     """
     text, may_pass = "", False
@@ -72,14 +107,14 @@ def put(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str] = None, tr
         if attempt:
             time.sleep(PAUSE * 2**attempt)
         try:
-            return _put_once(uri, parts, sse_kms_key)
+            return _ask_once(method, uri, query or {}, content, headers or {})
         except urllib.error.HTTPError as error:
             text, may_pass = _said(error), error.code in PASSING
             if not may_pass:
                 break
         except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
             text, may_pass = "{}: {}".format(type(error).__name__, error), False
-    message = "PUT {}: {}".format(uri, text)
+    message = "{} {}: {}".format(method, uri, text)
     raise Undeliverable(message, may_pass)
 
 
@@ -92,17 +127,20 @@ def _said(error: urllib.error.HTTPError) -> str:
     return "{} {}: {}".format(error.code, error.reason, body)
 
 
-def _put_once(uri: str, parts: Sequence[Buffer], sse_kms_key: Optional[str]) -> None:
+def _ask_once(
+    method: str, uri: str, query: Mapping[str, str], content: Sequence[Buffer], extra: Mapping[str, str]
+) -> Answer:
     region = os.environ.get("AWS_REGION") or os.environ["AWS_DEFAULT_REGION"]
-    url = object_url(uri, region, _endpoint(os.environ))
-    headers = content_headers(parts, signed=url.startswith("http:"))
-    if sse_kms_key:
-        headers["x-amz-server-side-encryption"] = "aws:kms"
-        headers["x-amz-server-side-encryption-aws-kms-key-id"] = sse_kms_key
-    headers.update(signature("PUT", url, headers, region, credentials(os.environ), time.time()))
-    request = urllib.request.Request(url, data=_chunks(parts), headers=headers, method="PUT")
+    url = with_query(object_url(uri, region, _endpoint(os.environ)), query)
+    headers = dict(content_headers(content, signed=url.startswith("http:")), **extra)
+    headers.update(signature(method, url, headers, region, credentials(os.environ), time.time()))
+    data = _chunks(content) if content else None
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
     with _opener(request.type, direct=False).open(request, timeout=TIMEOUT) as answer:
-        answer.read()
+        body = answer.read()
+        if b"<Error>" in body:  # S3 may find it out after it has said 200
+            raise urllib.error.HTTPError(url, 500, "after 200", answer.headers, io.BytesIO(body))
+        return Answer(answer.headers, body)
 
 
 def object_url(uri: str, region: str, endpoint: Optional[str]) -> str:
@@ -117,17 +155,23 @@ def object_url(uri: str, region: str, endpoint: Optional[str]) -> str:
     return "https://{}.s3.{}.{}/{}".format(bucket, region, domain, path)
 
 
-def content_headers(parts: Sequence[Buffer], signed: bool) -> Dict[str, str]:
-    """Length, checksum and hash. Over https S3 lets us leave the hash out, as the SDKs do."""
-    checksum, sha256 = 0, hashlib.sha256()
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-        if signed:
-            sha256.update(part)
+def with_query(url: str, query: Mapping[str, str]) -> str:
+    """The URL with the query as it is signed: sorted, and with a ``=`` behind each name."""
+    quoted = sorted(
+        "{}={}".format(urllib.parse.quote(name, safe="-_.~"), urllib.parse.quote(value, safe="-_.~"))
+        for name, value in query.items()
+    )
+    return "{}?{}".format(url, "&".join(quoted)) if quoted else url
+
+
+def content_headers(content: Sequence[Buffer], signed: bool) -> Dict[str, str]:
+    """Length and hash. Over https S3 lets us leave the hash out, as the SDKs do."""
+    sha256 = hashlib.sha256()
+    for buffer in content if signed else ():
+        sha256.update(buffer)
     return {
-        "Content-Length": str(sum(memoryview(part).nbytes for part in parts)),
+        "Content-Length": str(length(content)),
         "Content-Type": "application/octet-stream",
-        "x-amz-checksum-crc32": base64.b64encode(checksum.to_bytes(4, "big")).decode(),
         "x-amz-content-sha256": sha256.hexdigest() if signed else "UNSIGNED-PAYLOAD",
     }
 

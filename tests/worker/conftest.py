@@ -346,6 +346,9 @@ class BucketHandler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(answer)
             self.close_connection = True
 
+    def do_POST(self) -> None:
+        self.do_PUT()
+
     def do_GET(self) -> None:
         if self.path == "/first":
             self._answer(200 if self.server.first.wait(30) else 500, b"")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import itertools
+import zlib
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +43,8 @@ def test_what_is_split_is_not_copied() -> None:
         for view in part:
             view[0] = 1
     assert content == bytes([1, 0, 1, 0, 1, 0, 1, 0, 1, 0])
+
+
+def test_the_checksum_is_of_all_buffers() -> None:
+    checksum = base64.b64decode(parts.checksum([b"ab", bytearray(b""), memoryview(b"c")]))
+    assert checksum == zlib.crc32(b"abc").to_bytes(4, "big")

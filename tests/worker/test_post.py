@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smexec.worker import post as posts
-from smexec.worker import protocol, s3
+from smexec.worker import protocol, upload
 from smexec.worker.container import OptMl, Orders
 from smexec.worker.post import LATEST, SOONEST, Post, interval
 from tests.worker.conftest import JOB, KEY, News
@@ -208,7 +208,7 @@ def test_what_took_long_to_write_is_pointed_at(monkeypatch: pytest.MonkeyPatch, 
     """By the time that it was there, clients may have read on, beyond its name."""
     monkeypatch.setattr(posts, "LATE_AFTER", -1.0)
     written: list[tuple[str, bytes]] = []
-    monkeypatch.setattr(s3, "put", lambda uri, parts, *_: written.append((uri, b"".join(parts))))
+    monkeypatch.setattr(upload, "upload", lambda uri, parts, *_: written.append((uri, b"".join(parts))))
     post = Post(ORDERS._replace(isolated=False), OptMl(tmp_path), lambda: None)
     post.ended(0, {**VALUE, "sizes": [1]}, b"x")
     post.close()
