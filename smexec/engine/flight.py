@@ -6,7 +6,7 @@ import concurrent.futures
 from dataclasses import dataclass, field
 from typing import Any
 
-from smexec.core.lifecycle import Action, Job
+from smexec.core.lifecycle import Action, Do, Job, ReadNews
 from smexec.core.settings import Settings
 from smexec.core.work import Batch, Call, Place
 
@@ -90,6 +90,18 @@ class Flight:
         for passenger in self.passengers.values():
             passenger.call = None
         return Batch(calls)
+
+    def does(self, action: Action) -> bool:
+        """Whether it is under way, or what is under way makes it needless.
+
+        An inquest reads all news; and what is being read may leave nothing to inquire into. If it does, the
+        next look finds the job ended still.
+        """
+        if isinstance(action, ReadNews) and Do.INVESTIGATE in self.doing:
+            return True
+        if action is Do.INVESTIGATE and any(isinstance(other, ReadNews) for other in self.doing):
+            return True
+        return action in self.doing
 
     @property
     def is_wanted(self) -> bool:

@@ -8,6 +8,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import anyio
@@ -15,6 +16,7 @@ import anyio
 from smexec.aws import s3, training
 from smexec.aws.border import LimitReached
 from smexec.aws.client import Client
+from smexec.aws.together import together
 from smexec.capture.layers import worker_layer
 from smexec.core.assembly import assemble
 from smexec.core.lifecycle import Job
@@ -77,13 +79,13 @@ class Launcher:
     async def _upload(
         self, keys: Keys, job: str, envelope: list[Buffer], shared: dict[str, Buffer], kms_key: str | None
     ) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(s3.put, self._aws, keys.batch(job), envelope, kms_key)
-            for digest, section in shared.items():
-                tasks.start_soon(self._share, keys.shared + digest, section, kms_key)
-            if shared:
-                manifest = json.dumps([{"prefix": keys.shared}, *shared]).encode()
-                tasks.start_soon(s3.put, self._aws, keys.manifest(job), [manifest], kms_key)
+        works = [partial(s3.put, self._aws, keys.batch(job), envelope, kms_key)]
+        for digest, section in shared.items():
+            works.append(partial(self._share, keys.shared + digest, section, kms_key))
+        if shared:
+            manifest = json.dumps([{"prefix": keys.shared}, *shared]).encode()
+            works.append(partial(s3.put, self._aws, keys.manifest(job), [manifest], kms_key))
+        await together(works, len(works))
 
     async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:
         """Upload once, whoever else wants it uploaded at the same time."""

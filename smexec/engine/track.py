@@ -78,7 +78,7 @@ class Tracker:
             return
         flight.job, actions = advance(flight.job, seen)
         for action in actions:
-            if action not in flight.doing:
+            if not flight.does(action):
                 flight.doing.add(action)
                 self._tasks.start_soon(self._perform, flight, action)
 

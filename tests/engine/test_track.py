@@ -152,3 +152,23 @@ def test_a_call_costs_a_handful_of_requests(service: LocalService) -> None:
 def _until_running(future: Future[None]) -> None:
     while not future.running():
         time.sleep(0.01)
+
+
+def test_what_a_job_wrote_is_read_once(service: LocalService) -> None:
+    """A large outcome is still being read when its job's end is seen; it was read again then."""
+    with SageMakerExecutor() as executor:
+        service.fault("GetObject", "delay", seconds=3, times=None, match="/events/")
+        service.reset_requests()
+        assert executor.submit(abs, -1).result(60) == 1
+    assert service.requests()["sagemaker.ListTrainingJobs"] >= 1
+    s3 = service.client("s3")
+    listed = s3.list_objects_v2(Bucket=service.bucket, Prefix=f"smexec/runs/{executor.run_id}/events/")
+    assert service.requests()["s3.GetObject"] == listed["KeyCount"]
+
+
+def test_an_upload_that_is_refused_is_the_calls_error(service: LocalService) -> None:
+    """It came in a group of errors, which nobody took, and ended the loop."""
+    service.fault("PutObject", "denied", match="/batches/", times=1)
+    with SageMakerExecutor() as executor:
+        assert type(executor.submit(abs, -1).exception(60)) is errors.AccessDenied
+        assert executor.submit(abs, -1).result(60) == 1
