@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from smexec.local.moto_server import MotoServer
 
@@ -41,3 +44,18 @@ def test_ports_are_free_ones(tmp_path: Path) -> None:
             return {one.url, two.url}
 
     assert len(asyncio.run(use())) == 2
+
+
+@pytest.mark.parametrize("kept", [1 << 20, 1])
+def test_an_object_in_memory_is_not_copied_to_be_read(kept: int) -> None:
+    """Nor is one that moto keeps in a file another one."""
+    program = (
+        "from smexec.local.moto_server import _share_values; _share_values()\n"
+        "from moto.s3.models import FakeKey\n"
+        f"key = FakeKey('key', b'content', account_id='1', region_name='us-east-1', max_buffer_size={kept})\n"
+        "assert key.value == b'content'\n"
+        "print(key.value is key.value)\n"
+        "key.dispose()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert answer.stdout == f"{kept > 1}\n"
