@@ -20,7 +20,7 @@ from smexec.errors import AccessDenied, InvalidRequest, ServiceError
 from smexec.worker import parts
 from smexec.worker.protocol import Buffer
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # bytes that a socket takes at once: what is left would be copied
 _ABORT_PATIENCE = 30.0  # seconds
 
 Where: TypeAlias = Mapping[str, Any]  # Bucket and Key
@@ -50,23 +50,24 @@ class Body:
         self._position = origin + offset
         return self._position
 
-    def read(self, size: int = -1) -> bytes:
-        """At most that many bytes; all the rest unless told."""
+    def read(self, size: int = -1) -> bytes | memoryview:
+        """At most that many bytes, as a view where they lie in one; all the rest unless told."""
         content = self._bytes(self._position, self._size if size < 0 else size)
         self._position += len(content)
         return content
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         for start in range(0, self._size, _CHUNK):
             yield self._bytes(start, _CHUNK)
 
-    def _bytes(self, start: int, size: int) -> bytes:
+    def _bytes(self, start: int, size: int) -> bytes | memoryview:
         pieces = []
         for view in self._views:
             piece = view[start : start + size]
             start, size = max(0, start - view.nbytes), size - piece.nbytes
-            pieces.append(piece)
-        return b"".join(pieces)
+            if piece.nbytes:
+                pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 # -- out -----------------------------------------------------------------------------------------------------
