@@ -180,7 +180,8 @@ async def _image(patient: Patient) -> Finding:
     region, given = patient.aws.region, patient.settings.image_uri
     if not given:
         try:
-            return Finding("image", "ok", stock_image(region, patient.python, _gpu(patient)))
+            images = [stock_image(region, patient.python, gpu) for gpu in _gpus(patient)]
+            return Finding("image", "ok", ", ".join(images))
         except ImageNotFound as error:
             return Finding("image", "missing", str(error))
     registry = re.match(r"\d{12}\.dkr\.ecr\.([a-z0-9\-]+)\.", given)
@@ -192,8 +193,9 @@ async def _image(patient: Patient) -> Finding:
     )
 
 
-def _gpu(patient: Patient) -> bool:
-    return is_gpu(patient.settings.instance_type)
+def _gpus(patient: Patient) -> list[bool]:
+    """Whether the types have a GPU: both, if some have and some have not."""
+    return sorted(set(map(is_gpu, patient.settings.instance_type)))
 
 
 # -- quota -------------------------------------------------------------------------------------------------
@@ -230,9 +232,10 @@ def judge_quotas(names: Sequence[str], quotas: Sequence[Mapping[str, Any]], regi
 def quota_names(settings: Settings) -> Iterator[str]:
     """What Service Quotas calls the limits that jobs with these settings count against."""
     kind = "spot training job" if settings.use_spot_instances else "training job"
-    yield f"{settings.instance_type} for {kind} usage"
-    if settings.keep_alive_period_in_seconds:
-        yield f"{settings.instance_type} for training warm pool usage"
+    for name in settings.instance_type:
+        yield f"{name} for {kind} usage"
+        if settings.keep_alive_period_in_seconds:
+            yield f"{name} for training warm pool usage"
 
 
 async def _quotas(patient: Patient) -> AsyncIterator[dict[str, Any]]:

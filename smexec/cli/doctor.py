@@ -28,7 +28,7 @@ def _option(name: str) -> typer.models.OptionInfo:
 
 
 def doctor(
-    instance_type: Annotated[str | None, _option("instance_type")] = None,
+    instance_type: Annotated[list[str] | None, _option("instance_type")] = None,
     role: Annotated[str | None, _option("role")] = None,
     image_uri: Annotated[str | None, _option("image_uri")] = None,
     s3_root_uri: Annotated[str | None, _option("s3_root_uri")] = None,
@@ -66,7 +66,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 def table(findings: Sequence[Finding], settings: Settings) -> Table:
     """A row for each finding: what was found, and below it what to do."""
-    view = Table("", "", title=f"For jobs on {settings.instance_type}", title_justify="left")
+    view = Table("", "", title=f"For jobs on {', '.join(settings.instance_type)}", title_justify="left")
     view.add_column("found", overflow="fold")  # ARNs and addresses are there to be copied
     for finding in findings:
         mark, style = MARKS[finding.state]

@@ -16,6 +16,8 @@ EVENTS_SOONEST_OF_MANY = 0.4  # while more calls are in flight than somebody wai
 _MANY = 8
 STATUS_SOONEST, STATUS_LATEST = 1.0, 10.0  # ListTrainingJobs: 2 requests/s for a whole account
 DYING_LATEST = 1.0  # while a job is being stopped, say
+PROBE_SOONEST, PROBE_LATEST = 0.5, 30.0  # between two tries while the account has no instance free
+PROBE_LATEST_ALONE = 10.0  # while no job of ours is in flight, whose end would be a reason to try
 _EASE = 0.25  # the share of the quiet time so far that is waited again
 
 #: How late an event may come to be listed behind one with a later name: clocks of machines differ, and a
@@ -40,6 +42,18 @@ def status_delay(quiet: float, dying: bool) -> float:
     """The same for the jobs' statuses; ``dying``: some job's end is known to be near."""
     latest = DYING_LATEST if dying else STATUS_LATEST
     return min(latest, max(STATUS_SOONEST, quiet * _EASE))
+
+
+def probe_delay(refusals: int, *, alone: bool) -> float:
+    """Seconds until an instance is asked for again, unless a job of ours lands before.
+
+    An instance is free a while after its job has landed: a few tries come soon, the others now and then.
+
+    :param refusals: since there was last a reason to try
+    :param alone: no job of ours is in flight
+    """
+    latest = PROBE_LATEST_ALONE if alone else PROBE_LATEST
+    return float(min(latest, PROBE_SOONEST * 2 ** min(refusals, 16)))
 
 
 @dataclass

@@ -81,12 +81,25 @@ def flag(value: Any) -> bool:
     return value
 
 
-def instance_type(value: Any) -> str:
+def instance_types(value: Any) -> tuple[str, ...]:
+    """One, or several in the order in which they are tried."""
+    several = isinstance(value, list | tuple)
+    types = tuple(map(_instance_type, value if several else [value]))
+    if not types:
+        raise ValueError("it must have one type at least")
+    if len(set(types)) < len(types):
+        raise ValueError("it has the same type twice")
+    if LOCAL in types and len(types) > 1:
+        raise ValueError(f'"{LOCAL}" stands alone: there is nothing to be tried after it')
+    return types
+
+
+def _instance_type(value: Any) -> str:
     """``local``, or anything of the form ``ml.family.size``: AWS adds types faster than we list them."""
     if isinstance(value, str) and (value == LOCAL or re.fullmatch(r"ml\.[a-z0-9\-]+\.[a-z0-9]+", value)):
         return value
     hint = f' (did you mean "ml.{value}"?)' if isinstance(value, str) and value.count(".") == 1 else ""
-    raise ValueError(f'it must be like "ml.m5.large", or "local"{hint}')
+    raise ValueError(f'it must be like "ml.m5.large", or "local", or a list of types{hint}')
 
 
 def role(value: Any) -> str:
@@ -165,8 +178,14 @@ def session(value: Any) -> Any:
     raise ValueError("it must be a boto3, aioboto3 or sagemaker Session")
 
 
+#: The kinds of settings that a text can give.
+FROM_TEXT = frozenset({"str", "str | None", "int", "int | None", "bool", "tuple[str, ...]"})
+
+
 def from_text(value: str, kind: str) -> Any:
     """An environment variable's text as the kind that its setting has."""
+    if kind.startswith("tuple"):
+        return [item.strip() for item in value.split(",")]
     if kind == "bool":
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return known.get(value.lower(), value)

@@ -1,4 +1,4 @@
-"""Settings and a batch → the members of CreateTrainingJob. Limits and forms: botocore's model."""
+"""Settings and a cargo → the members of CreateTrainingJob. Limits and forms: botocore's model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Place
+from smexec.core.work import Cargo, Place
 from smexec.worker import protocol
 
-#: Real accounts must name a real type; the local service takes any and runs on this machine.
-_LOCAL_TYPE = "ml.m5.large"
 _HYPERPARAMETER_LIMIT = 2500
 
 # Starts the worker once its digest holds: it comes from a bucket that others may be able to write to, and the
@@ -24,32 +22,36 @@ _BOOT = (
 
 
 def create_training_job(
-    batch: Batch, job: str, run: Run, place: Place, worker_sha256: str, *, shares: bool = False
+    cargo: Cargo, job: str, run: Run, place: Place, todo: str | None = None
 ) -> dict[str, Any]:
     """The whole request. It holds neither functions nor arguments: they come by channels.
 
-    :param shares: whether the batch has shared sections, listed in its manifest
+    :param todo: which calls are to run, sealed, if the cargo is another job's (see ``worker.todo``)
     """
-    settings = batch.settings
+    settings = cargo.settings
     keys = Keys(place.root, run.id)
     request: dict[str, Any] = {
         "TrainingJobName": job,
         "AlgorithmSpecification": {
             "TrainingImage": place.image_uri,
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), worker_sha256],
+            "ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), cargo.worker_sha256],
         },
         "RoleArn": place.role,
-        "InputDataConfig": _channels(settings, keys, job, worker_sha256, shares=shares),
+        "InputDataConfig": _channels(cargo, keys),
         "OutputDataConfig": _output(settings, keys),
-        "ResourceConfig": _resources(settings),
+        "ResourceConfig": _resources(settings, place.instance_type),
         "StoppingCondition": _limits(settings),
-        "RetryStrategy": {"MaximumRetryAttempts": settings.max_retry_attempts},
-        "HyperParameters": _orders(batch, run, keys),
+        "HyperParameters": _orders(cargo, run, keys, todo),
         "EnableNetworkIsolation": settings.enable_network_isolation,
         "EnableInterContainerTrafficEncryption": settings.encrypt_inter_container_traffic,
         "EnableManagedSpotTraining": settings.use_spot_instances,
     }
+    if settings.max_retry_attempts:
+        request["RetryStrategy"] = {"MaximumRetryAttempts": settings.max_retry_attempts}
+    if settings.max_retry_attempts or settings.use_spot_instances:
+        # The platform may start the job again: then it goes on where it was. Another job goes on there, too.
+        request["CheckpointConfig"] = {"S3Uri": keys.checkpoints(cargo.job)}
     if settings.environment_variables:
         request["Environment"] = dict(settings.environment_variables)
     if settings.tags:
@@ -66,17 +68,15 @@ def _worker_path() -> str:
     return f"/opt/ml/input/data/{protocol.WORKER_CHANNEL}/{protocol.WORKER_FILE}"
 
 
-def _channels(
-    settings: Settings, keys: Keys, job: str, worker_sha256: str, *, shares: bool
-) -> list[dict[str, Any]]:
+def _channels(cargo: Cargo, keys: Keys) -> list[dict[str, Any]]:
     channels = {
-        protocol.WORKER_CHANNEL: keys.worker_file(worker_sha256),
-        protocol.BATCH_CHANNEL: keys.batch(job),
+        protocol.WORKER_CHANNEL: keys.worker_file(cargo.worker_sha256),
+        protocol.BATCH_CHANNEL: keys.batch(cargo.job),
     }
-    if settings.s3_kms_key:
+    if cargo.settings.s3_kms_key:
         channels[protocol.KEY_CHANNEL] = keys.run_key
-    if shares:
-        channels[protocol.SHARED_CHANNEL] = keys.manifest(job)
+    if cargo.shares:
+        channels[protocol.SHARED_CHANNEL] = keys.manifest(cargo.job)
     return [
         {
             "ChannelName": name,
@@ -102,9 +102,9 @@ def _output(settings: Settings, keys: Keys) -> dict[str, Any]:
     return output
 
 
-def _resources(settings: Settings) -> dict[str, Any]:
+def _resources(settings: Settings, instance_type: str) -> dict[str, Any]:
     resources: dict[str, Any] = {
-        "InstanceType": _LOCAL_TYPE if settings.is_local else settings.instance_type,
+        "InstanceType": instance_type,
         "InstanceCount": settings.instance_count,
         "VolumeSizeInGB": settings.volume_size,
     }
@@ -122,16 +122,18 @@ def _limits(settings: Settings) -> dict[str, int]:
     return limits
 
 
-def _orders(batch: Batch, run: Run, keys: Keys) -> dict[str, str]:
+def _orders(cargo: Cargo, run: Run, keys: Keys, todo: str | None) -> dict[str, str]:
     """What the worker is told. With a KMS key the signing key goes by a channel, encrypted."""
     orders = {
         protocol.RUN: run.id,
         protocol.EVENTS: keys.events,
-        protocol.FUNCTION: " ".join(batch.function.split())[:_HYPERPARAMETER_LIMIT],  # a line
-        protocol.ISOLATED: "true" if batch.settings.enable_network_isolation else "false",
+        protocol.FUNCTION: " ".join(cargo.function.split())[:_HYPERPARAMETER_LIMIT],  # a line
+        protocol.ISOLATED: "true" if cargo.settings.enable_network_isolation else "false",
     }
-    if batch.settings.s3_kms_key:
-        orders[protocol.SSE_KMS_KEY] = batch.settings.s3_kms_key
+    if todo:
+        orders[protocol.TODO] = todo
+    if cargo.settings.s3_kms_key:
+        orders[protocol.SSE_KMS_KEY] = cargo.settings.s3_kms_key
     else:
         orders[protocol.KEY] = run.key.hex()
     return orders

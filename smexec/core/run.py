@@ -58,6 +58,10 @@ class Keys:
         """Which shared sections a job needs."""
         return f"{self.root}/runs/{self.run}/batches/{job}/manifest"
 
+    def checkpoints(self, job: str) -> str:
+        """What the platform keeps of ``/opt/ml/checkpoints``."""
+        return f"{self.root}/runs/{self.run}/checkpoints/{job}/"
+
     @property
     def shared(self) -> str:
         """The folder of large sections, each named by its digest."""

@@ -16,7 +16,8 @@ from smexec.core import checks
 from smexec.core.checks import Check
 from smexec.errors import SettingsError
 
-#: SMEXEC_ROLE gives ``role`` its default, and so on for every setting that is a text or a number.
+#: SMEXEC_ROLE gives ``role`` its default, and so on for every setting that is a text, a number or a list of
+#: texts (``a,b``).
 ENVIRONMENT_PREFIX = "SMEXEC_"
 
 
@@ -28,11 +29,12 @@ def _setting(default: Any, doc: str, check: Check, *, rival: bool = True, alias:
 class Settings:
     """What a job is started with. Made by :func:`make`, which checks every value."""
 
-    instance_type: str = _setting(
-        "ml.m5.large",
-        'The machine, such as "ml.m5.24xlarge"; "local" runs on the embedded local service, with its role, '
-        "bucket and credentials, whatever the other settings say.",
-        checks.instance_type,
+    instance_type: tuple[str, ...] = _setting(
+        ("ml.m5.large",),
+        'The machine, such as "ml.m5.24xlarge", or a list: where one cannot be had, the next is tried. '
+        '"local" runs on the embedded local service, with its role, bucket and credentials, whatever the '
+        "other settings say.",
+        checks.instance_types,
     )
     role: str | None = _setting(
         None,
@@ -72,9 +74,10 @@ class Settings:
     max_runtime_in_seconds: int = _setting(
         86400, "A job is stopped after this many seconds; at most 28 days.", checks.whole(1, 2419200)
     )
-    max_retry_attempts: int = _setting(
-        1,
-        "How often the service tries a job again after an InternalServerError, 1 to 30.",
+    max_retry_attempts: int | None = _setting(
+        None,
+        "How often the service starts a job again after an InternalServerError, 1 to 30. Default: it does "
+        "not, and calls that have no outcome run once more, in another job.",
         checks.whole(1, 30),
     )
     keep_alive_period_in_seconds: int = _setting(
@@ -156,7 +159,7 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether jobs run on the embedded local service."""
-        return self.instance_type == checks.LOCAL
+        return self.instance_type == (checks.LOCAL,)
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for name, row in SETTINGS.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if environ.get(variable) and row.type in ("str", "str | None", "int", "int | None", "bool"):
+        if environ.get(variable) and row.type in checks.FROM_TEXT:
             values[name] = _checked(row, checks.from_text(environ[variable], row.type), variable)
     return values
 

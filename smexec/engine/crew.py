@@ -12,6 +12,7 @@ import anyio.lowlevel
 
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
+from smexec.core.market import Market, Trail
 from smexec.core.packing import Packer
 from smexec.core.run import Run
 from smexec.core.work import Outcome
@@ -44,8 +45,9 @@ class Crew:
         self._in_flight = 0  # jobs that are being created or watched
         self._closing = False
         self._look = asyncio.Event()
+        self._market = Market()
         self._launcher = Launcher(aws, run, Surveyor(aws, ground))
-        self._tracker = Tracker(aws, run, Inquest(aws, run), self._land)
+        self._tracker = Tracker(aws, run, Inquest(aws, run), self._land, self._fail)
 
     async def work(self, inbox: deque[Callable[[Crew], None]], posted: asyncio.Event) -> None:
         """Do what is posted, until :meth:`finish` was and every call has landed."""
@@ -124,16 +126,21 @@ class Crew:
                 return
             call = batch[0].call
             assert call is not None
-            name = self._run.job_name(call.prefix, next(self._numbers))
+            trail = Trail.begin(call.settings)
+            machine = self._market.best(trail.left, anyio.current_time())
             self._in_flight += 1
-            self._tasks.start_soon(self._launch, Flight.board(name, call.settings, batch))
+            flight = Flight.board(self._name(call.prefix), call, batch, trail, machine)
+            self._tasks.start_soon(self._launch, flight)
+
+    def _name(self, prefix: str) -> str:
+        return self._run.job_name(prefix, next(self._numbers))
 
     async def _launch(self, flight: Flight) -> None:
         try:
             await self._launcher.launch(flight)
         except SmexecError as error:
             error.locate(job_name=flight.name)
-            await self._land(flight, same(error, flight.passengers))
+            await self._fail(flight, error)
             return
         if flight.job is None:  # nobody wanted it any more before there was a job
             await self._land(flight, [(call, Outcome()) for call in flight.passengers])
@@ -142,9 +149,31 @@ class Crew:
         if flight.stop_wanted:
             self._tracker.observe(flight, StopWanted())
 
+    async def _fail(self, flight: Flight, error: SmexecError) -> None:
+        """The flight is over, and these calls have no outcome: another takes them, or it is this error."""
+        now = anyio.current_time()
+        self._market.refused(flight.machine, error, now)
+        trail = None if flight.stop_wanted else flight.trail.after(flight.machine, error)
+        if trail is None:
+            verdict = flight.trail.verdict(flight.machine, error)
+            await self._land(flight, same(verdict, flight.passengers))
+            return
+        await self._land(flight, [(call, Outcome()) for call in flight.unwanted])
+        if flight.passengers:
+            self._tracker.leave(flight)
+            self._release(flight)
+            again = flight.again(self._name(flight.prefix), trail, self._market.best(trail.left, now))
+            self._tasks.start_soon(self._launch, again)
+
+    def _release(self, flight: Flight) -> None:
+        """Its instance is free for another, or will be soon."""
+        if flight.job is not None:
+            self._launcher.gates.landed()
+
     def _stop(self, flight: Flight) -> None:
         flight.stop_wanted = True
         self._tracker.observe(flight, StopWanted())
+        self._launcher.gates.wake()
 
     async def _land(self, flight: Flight, ended: Sequence[tuple[int, Outcome]]) -> None:
         """Resolve the futures of these calls; those that have landed before are left alone."""
@@ -159,4 +188,5 @@ class Crew:
         if not flight.passengers and not flight.landed:
             flight.landed = True
             self._in_flight -= 1
+            self._release(flight)
         self._look.set()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smexec.core.lifecycle import Action, Do, Job, ReadNews
+from smexec.core.market import Machine, Trail
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Place
+from smexec.core.work import Batch, Call, Cargo, Place
 
 
 class Ticket:
@@ -63,26 +64,54 @@ class Passenger:
 class Flight:
     """A job and the calls in it.
 
+    :ivar prefix: how the names of its jobs begin
     :ivar passengers: those that have not landed, by their numbers in the batch
+    :ivar trail: what has become of the flights that had these passengers before
+    :ivar machine: the one of ``trail.left`` that is tried
     :ivar doing: actions under way, each in a task of its own
     """
 
     name: str
+    prefix: str
     settings: Settings
     passengers: dict[int, Passenger]
+    trail: Trail
+    machine: Machine
+    cargo: Cargo | None = None
     place: Place | None = None
     job: Job | None = None
     stop_wanted: bool = False
     landed: bool = False
     doing: set[Action] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        for passenger in self.passengers.values():
+            passenger.ticket.flight = self
+
     @classmethod
-    def board(cls, name: str, settings: Settings, passengers: list[Passenger]) -> Flight:
-        """All aboard."""
-        flight = cls(name, settings, dict(enumerate(passengers)))
-        for passenger in passengers:
-            passenger.ticket.flight = flight
-        return flight
+    def board(
+        cls, name: str, first: Call, passengers: list[Passenger], trail: Trail, machine: Machine
+    ) -> Flight:
+        """All aboard.
+
+        :param first: of the calls, which has settings in common with the others
+        """
+        return cls(name, first.prefix, first.settings, dict(enumerate(passengers)), trail, machine)
+
+    def again(self, name: str, trail: Trail, machine: Machine) -> Flight:
+        """Another one for those that this one, which is over, has left."""
+        passengers, self.passengers, self.landed = self.passengers, {}, True
+        return replace(
+            self,
+            passengers=passengers,
+            name=name,
+            trail=trail,
+            machine=machine,
+            place=None,
+            job=None,
+            landed=False,
+            doing=set(),
+        )
 
     def take_batch(self) -> Batch:
         """What is to be uploaded, for good: nothing of the user's is kept."""
@@ -102,6 +131,11 @@ class Flight:
         if action is Do.INVESTIGATE and any(isinstance(other, ReadNews) for other in self.doing):
             return True
         return action in self.doing
+
+    @property
+    def unwanted(self) -> list[int]:
+        """The calls that nobody waits for any more."""
+        return [call for call, passenger in self.passengers.items() if not passenger.is_wanted]
 
     @property
     def is_wanted(self) -> bool:

@@ -22,27 +22,30 @@ from smexec.core.assembly import assemble
 from smexec.core.lifecycle import Job
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
-from smexec.core.work import Batch, Function
+from smexec.core.work import Batch, Cargo, Function, Place
 from smexec.engine.flight import Flight
+from smexec.engine.gates import Gates
 from smexec.engine.loop import in_thread
 from smexec.engine.place import Surveyor
 from smexec.errors import QuotaExceeded
-from smexec.worker import protocol
+from smexec.worker import protocol, todo
 from smexec.worker.protocol import Buffer
 
 Span: TypeAlias = tuple[int, int]  # where memory begins, bytes
 Known: TypeAlias = "tuple[weakref.ref[Any], str]"  # what lives while the memory does, the digest
 
-_QUOTA_SOONEST, _QUOTA_LATEST = 1.0, 30.0  # seconds between two tries while no instance is free
-
 
 class Launcher:
-    """Takes flights from packed to created."""
+    """Takes flights from packed to created.
+
+    :ivar gates: where they wait for an instance
+    """
 
     def __init__(self, aws: Client, run: Run, surveyor: Surveyor) -> None:
         self._aws = aws
         self._run = run
         self._surveyor = surveyor
+        self.gates = Gates()
         self._digests = Digests()
         self._shared: dict[str, anyio.Event] = {}  # URIs of what jobs share: set once it is there
 
@@ -51,20 +54,29 @@ class Launcher:
 
         :raises smexec.errors.SmexecError: it cannot be started
         """
-        batch = flight.take_batch()
-        place = flight.place = await self._surveyor.place(batch.settings)
+        place = flight.place = await self._surveyor.place(flight.settings, flight.machine.instance_type)
+        cargo = flight.cargo = flight.cargo or await self._load(flight.name, flight.take_batch(), place)
+        request = create_training_job(cargo, flight.name, self._run, place, self._todo(flight, cargo))
+        await self.gates.enter(
+            flight.machine, lambda: flight.is_wanted, lambda: self._create(flight, request)
+        )
+
+    def _todo(self, flight: Flight, cargo: Cargo) -> str | None:
+        """What is left of a batch that another job began; None: all of one's own."""
+        if cargo.job == flight.name:
+            return None
+        return todo.write(self._run.key, flight.name, cargo.job, flight.passengers)
+
+    async def _load(self, job: str, batch: Batch, place: Place) -> Cargo:
+        """Upload a batch, and what every job needs unless it is there."""
         layer = await in_thread(lambda: worker_layer(protocol.WORKER_FILE))
         keys, kms_key = Keys(place.root, self._run.id), batch.settings.s3_kms_key
         await self._share(keys.worker_file(layer.sha256), layer.content, kms_key)
         if kms_key:
             await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
-        envelope, shared = await in_thread(lambda: self._assemble(flight.name, batch))
-        await self._upload(keys, flight.name, envelope, shared, kms_key)
-        del envelope
-        await self._create(
-            flight,
-            create_training_job(batch, flight.name, self._run, place, layer.sha256, shares=bool(shared)),
-        )
+        envelope, shared = await in_thread(lambda: self._assemble(job, batch))
+        await self._upload(keys, job, envelope, shared, kms_key)
+        return Cargo(job, batch.settings, batch.function, layer.sha256, shares=bool(shared))
 
     def _assemble(self, job: str, batch: Batch) -> tuple[list[Buffer], dict[str, Buffer]]:
         header = {
@@ -103,19 +115,16 @@ class Launcher:
         finally:
             there.set()
 
-    async def _create(self, flight: Flight, request: dict[str, Any]) -> None:
-        delay = _QUOTA_SOONEST
-        while flight.is_wanted:
-            try:
-                await training.create(self._aws, request)
-            except LimitReached as error:
-                if error.hopeless:
-                    raise _never(error, flight.settings.instance_type) from error
-                await anyio.sleep(delay)
-                delay = min(_QUOTA_LATEST, delay * 1.5)
-            else:
-                flight.job = Job(flight.name, created_at=time.time(), hosts=flight.settings.instance_count)
-                return
+    async def _create(self, flight: Flight, request: dict[str, Any]) -> bool:
+        """Whether there was an instance for it."""
+        try:
+            await training.create(self._aws, request)
+        except LimitReached as error:
+            if error.hopeless:
+                raise _never(error, flight.machine.instance_type) from error
+            return False
+        flight.job = Job(flight.name, created_at=time.time(), hosts=flight.settings.instance_count)
+        return True
 
 
 class Digests:

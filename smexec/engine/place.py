@@ -21,8 +21,9 @@ from smexec.engine.loop import in_thread
 if TYPE_CHECKING:
     from smexec.local.lease import Lease
 
-#: The embedded service runs jobs as processes of this machine: the name stands in the request, nothing more.
+#: The embedded service runs jobs as processes of this machine: these stand in the request, nothing more.
 _LOCAL_IMAGE = "smexec-local:latest"
+_LOCAL_TYPE = "ml.m5.large"
 
 
 class Ground(NamedTuple):
@@ -70,22 +71,23 @@ class Surveyor:
         self._places: dict[tuple[str | None, ...], Place] = {}
         self._asking = anyio.Lock()
 
-    async def place(self, settings: Settings) -> Place:
-        """Where jobs with these settings are started.
+    async def place(self, settings: Settings, instance_type: str) -> Place:
+        """Where jobs with these settings are started on this type.
 
         :raises smexec.errors.SmexecError: there is no region, role, bucket or image to be found
         """
-        key = (settings.role, settings.image_uri, settings.s3_root_uri, settings.instance_type)
+        key = (settings.role, settings.image_uri, settings.s3_root_uri, instance_type)
         async with self._asking:
             if key not in self._places:
-                self._places[key] = await self._survey(settings)
+                self._places[key] = await self._survey(settings, instance_type)
         return self._places[key]
 
-    async def _survey(self, settings: Settings) -> Place:
+    async def _survey(self, settings: Settings, instance_type: str) -> Place:
         lease = self._ground.lease
         if lease:  # another account than the settings speak of: its role and bucket are its own
             return Place(
                 region=lease.region,
+                instance_type=_LOCAL_TYPE,
                 role=lease.role,
                 image_uri=settings.image_uri or _LOCAL_IMAGE,
                 root=f"s3://{lease.bucket}/smexec",
@@ -93,10 +95,11 @@ class Surveyor:
             )
         region = self._aws.region
         image = settings.image_uri or stock_image(
-            region, (sys.version_info.major, sys.version_info.minor), gpu=is_gpu(settings.instance_type)
+            region, (sys.version_info.major, sys.version_info.minor), gpu=is_gpu(instance_type)
         )
         return Place(
             region=region,
+            instance_type=instance_type,
             role=await self._role(settings.role),
             image_uri=image,
             root=settings.s3_root_uri or await self._default_root(region),

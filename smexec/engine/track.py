@@ -43,20 +43,23 @@ RETRY = 2.0  # seconds between two looks while it does
 _log = logging.getLogger("smexec")
 
 Land = Callable[[Flight, Sequence[tuple[int, Outcome]]], Awaitable[None]]
+Fail = Callable[[Flight, SmexecError], Awaitable[None]]
 
 
 class Tracker:
     """Watches the flights that have a job.
 
     :param land: called with calls that have ended, by number, and their outcomes
+    :param fail: called when a job has ended and some of its calls have no outcome, with the reason
     """
 
-    def __init__(self, aws: Client, run: Run, inquest: Inquest, land: Land) -> None:
+    def __init__(self, aws: Client, run: Run, inquest: Inquest, land: Land, fail: Fail) -> None:
         self._aws = aws
         self._run = run
         self._inquest = inquest
         self._tasks: TaskGroup | None = None
         self._land = land
+        self._fail = fail
         self._followed: dict[str, Flight] = {}
         self._tails: dict[str, cadence.Tail] = {}  # by root
         self._news = anyio.Event()
@@ -215,7 +218,7 @@ class Tracker:
         if flight.passengers:
             error = await self._inquest.why(flight)
             if error is not None:
-                await self._land_all(flight, error)
+                await self._fail(flight, error)
 
     async def _stop(self, flight: Flight) -> None:
         try:

@@ -28,6 +28,7 @@ class OptMl:
         self.key = root / "input" / "data" / protocol.KEY_CHANNEL / protocol.KEY_FILE
         self.failure = root / "output" / "failure"
         self.output = root / "output" / "data" / protocol.OUTPUT_FOLDER
+        self.checkpoints = root / "checkpoints"
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> OptMl:
@@ -90,7 +91,10 @@ class End(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """What the client told this job, beside the call itself."""
+    """What the client told this job, beside the call itself.
+
+    :ivar todo: which calls it is to run, sealed; None: all of its batch
+    """
 
     job: str
     key: bytes
@@ -98,6 +102,7 @@ class Orders(NamedTuple):
     sse_kms_key: Optional[str]
     isolated: bool
     hosts: Hosts = Hosts()
+    todo: Optional[str] = None
 
     @classmethod
     def read(cls, opt_ml: OptMl, environ: Mapping[str, str]) -> Orders:
@@ -112,6 +117,7 @@ class Orders(NamedTuple):
             sse_kms_key=given.get(protocol.SSE_KMS_KEY),
             isolated=given.get(protocol.ISOLATED) == "true",
             hosts=Hosts.read(opt_ml, environ),
+            todo=given.get(protocol.TODO),
         )
 
 

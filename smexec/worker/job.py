@@ -7,10 +7,11 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, Mapping, Optional
+from typing import Dict, Mapping, Optional, Sequence
 
 from . import batch as batches
 from . import call, plan, protocol
+from . import todo as todos
 from .batch import Batch
 from .container import FAILURE_LIMIT, End, OptMl, Orders
 from .monitor import Monitor
@@ -36,7 +37,8 @@ def _attend(opt_ml: OptMl, signals: Signals) -> int:
     orders = Orders.read(opt_ml, os.environ)
     post = Post(orders, opt_ml, signals.wake)
     try:
-        purpose = protocol.batch_purpose(orders.job)
+        todo = todos.read(orders.key, orders.job, orders.todo)
+        purpose = protocol.batch_purpose(todo.batch)
         header, sections = protocol.unseal(orders.key, purpose, batches.read(opt_ml.batch))
         mine = protocol.python_version(sys.version_info)
         if header["python"] != mine:
@@ -44,25 +46,37 @@ def _attend(opt_ml: OptMl, signals: Signals) -> int:
         batch = batches.decode(header, sections, opt_ml.shared)
     except protocol.BadSignature as error:
         return _refuse(opt_ml, post, {"outcome": protocol.BAD_SIGNATURE, "message": str(error)})
+    calls = _left(todo.of(len(batch.calls)), orders, post)
     if orders.hosts.size == 1:
-        return _run(batch, orders, opt_ml, post, signals).code
-    return _run_among_others(batch, orders, opt_ml, post, signals)
+        return _run(batch, calls, orders, opt_ml, post, signals).code
+    return _run_among_others(batch, calls, orders, opt_ml, post, signals)
 
 
-def _run_among_others(batch: Batch, orders: Orders, opt_ml: OptMl, post: Post, signals: Signals) -> int:
+def _left(calls: Sequence[int], orders: Orders, post: Post) -> Sequence[int]:
+    """Of the job's calls those that are to run here: their share does not depend on what is done already."""
+    done = post.journal.delivered()
+    return [call for call in orders.hosts.share(calls) if call not in done]
+
+
+def _run_among_others(
+    batch: Batch, calls: Sequence[int], orders: Orders, opt_ml: OptMl, post: Post, signals: Signals
+) -> int:
     from . import peers  # most jobs have one host, and no use for it
 
     peer = peers.join(orders, signals)
-    end = peer.end(_run(batch, orders, opt_ml, post, signals), signals)
+    end = peer.end(_run(batch, calls, orders, opt_ml, post, signals), signals)
     _state_failure(opt_ml, end)
     return end.code
 
 
-def _run(batch: Batch, orders: Orders, opt_ml: OptMl, post: Post, signals: Signals) -> End:
+def _run(
+    batch: Batch, calls: Sequence[int], orders: Orders, opt_ml: OptMl, post: Post, signals: Signals
+) -> End:
+    if not calls:
+        return End(protocol.EXIT_OK, None)
     # Not a TemporaryDirectory: that cleans up at exit, and slots, forks of ours, exit before us.
     folder = tempfile.mkdtemp(prefix="smexec-")
     try:
-        calls = orders.hosts.share(range(len(batch.calls)))
         slots = plan.make(len(calls), batch.slots, batch.gpus)
         work = Work(batch, calls, orders.hosts.position, slots, Board(slots.slots), Path(folder))
         monitor = Monitor(work, post, signals)

@@ -16,6 +16,7 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, 
 
 from . import protocol
 from .container import OptMl, Orders
+from .journal import Journal
 from .protocol import Buffer, Event, Header
 
 SOONEST, LATEST = 0.1, 1.0  # seconds between two objects: while there were few, and once there are many
@@ -36,6 +37,11 @@ class News(NamedTuple):
     sections: Union[bytes, str] = b""
 
     @property
+    def is_outcome(self) -> bool:
+        """Whether it is the outcome of one call: a word for all of them says that they have none."""
+        return self.call >= 0 and self.outcome is not None
+
+    @property
     def size(self) -> int:
         """Bytes of its sections."""
         return sum(self.outcome.get("sizes", [])) if self.outcome else 0
@@ -53,12 +59,14 @@ class Post:
     """Sends news in the order in which it is given them.
 
     :param on_room: called, by a thread, when :attr:`has_room` has become true again
+    :ivar journal: of what has reached S3
     """
 
     def __init__(self, orders: Orders, opt_ml: OptMl, on_room: Callable[[], None]) -> None:
         self._orders = orders
         self._opt_ml = opt_ml
         self._on_room = on_room
+        self.journal = Journal(opt_ml.checkpoints, orders.key, orders.job)
         self._tries_s3 = not orders.isolated
         self._has_reached = False
         self._is_doubtful = False  # S3 did not take the last object
@@ -171,7 +179,9 @@ class Post:
         envelope = protocol.seal(self._orders.key, protocol.events_purpose(self._orders.job, number), body)
         if not (self._tries_s3 and self._reach(number, envelope)):
             self._leave(number, envelope)
-        elif time.monotonic() - self._sent_at > LATE_AFTER and any(
+            return
+        self.journal.note([piece.call for piece in news if piece.is_outcome])
+        if time.monotonic() - self._sent_at > LATE_AFTER and any(
             piece.call != protocol.LATE for piece in news
         ):
             self._waiting.append(News(protocol.LATE, {"name": self._last_name}))

@@ -47,6 +47,7 @@ KEY = "smexec-key"
 SSE_KMS_KEY = "smexec-sse-kms-key"
 ISOLATED = "smexec-isolated"
 FUNCTION = "smexec-function"
+TODO = "smexec-todo"
 
 #: Where the layout of ``/opt/ml`` really is, on systems where the local service cannot mount it there.
 OPT_ML_VARIABLE = "SMEXEC_OPT_ML"
@@ -128,6 +129,16 @@ class BadSignature(Exception):
 def batch_purpose(job: str) -> str:
     """Of the envelope that the client writes for a job."""
     return "batch " + job
+
+
+def todo_purpose(job: str) -> str:
+    """Of what tells a job which calls of another's batch it is to run."""
+    return "todo " + job
+
+
+def delivered_purpose(job: str) -> str:
+    """Of the lines that a job writes for itself: which outcomes are out."""
+    return "delivered " + job
 
 
 def events_purpose(job: str, number: int) -> str:

@@ -10,26 +10,25 @@ from hypothesis import HealthCheck, example, settings
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
-from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, Settings, make
-from smexec.core.work import Batch, Call, Function, Pickled, Place
+from smexec.core.work import Cargo, Place
 from smexec.errors import SettingsError
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request, service_model
 from smexec.worker import protocol
 
 ROLE = "arn:aws:iam::123456789012:role/Execution"
-PLACE = Place("eu-west-1", ROLE, "image:tag", "s3://bucket/root")
+PLACE = Place("eu-west-1", "ml.m5.large", ROLE, "image:tag", "s3://bucket/root")
 RUN = Run("abcdefgh", b"k" * 32)
 DIGEST = "d" * 64
 TYPES: list[str] = service_model().shape_for("TrainingInstanceType").metadata["enum"]
 
 
 def requested(place: Place = PLACE, function: str = "f", **given: Any) -> dict[str, Any]:
-    batch = Batch([Call(Function(function, [], {}), Pickled([]), make(given, {}), Kind("test"))])
-    return create_training_job(batch, RUN.job_name(batch.calls[0].prefix, 1), RUN, place, DIGEST)
+    name = RUN.job_name(given.get("job_name_prefix") or f"smexec-{function}", 1)
+    return create_training_job(Cargo(name, make(given, {}), function, DIGEST), name, RUN, place)
 
 
 def as_the_service_sees(request: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +43,6 @@ def as_the_service_sees(request: dict[str, Any]) -> dict[str, Any]:
 VPC = {"subnets": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"]}
 SPOT = {"use_spot_instances": True, "max_wait_time_in_seconds": 90000}
 REACHES: list[tuple[str, dict[str, Any], str, Any]] = [
-    ("instance_type", {"instance_type": "ml.c5.xlarge"}, "ResourceConfig.InstanceType", "ml.c5.xlarge"),
     ("instance_count", {"instance_count": 3}, "ResourceConfig.InstanceCount", 3),
     ("job_name_prefix", {"job_name_prefix": "my-job"}, "TrainingJobName", "my-job-abcdefgh-00001"),
     ("volume_size", {"volume_size": 50}, "ResourceConfig.VolumeSizeInGB", 50),
@@ -78,7 +76,7 @@ REACHES: list[tuple[str, dict[str, Any], str, Any]] = [
     ),
     ("enable_network_isolation", {"enable_network_isolation": True}, "EnableNetworkIsolation", True),
 ]
-BY_PLACE = {"role", "image_uri", "s3_root_uri"}  # found out where the settings leave them open
+BY_PLACE = {"instance_type", "role", "image_uri", "s3_root_uri"}  # where the settings leave a choice
 NO_FIELD = {"session", "calls_per_job", "slots", "gpus_per_call", "timeout_per_call"}
 
 
@@ -102,6 +100,7 @@ def test_no_setting_is_forgotten() -> None:
 
 def test_the_place_reaches_the_request() -> None:
     request = requested()
+    assert request["ResourceConfig"]["InstanceType"] == "ml.m5.large"
     assert request["RoleArn"] == ROLE
     assert request["AlgorithmSpecification"]["TrainingImage"] == "image:tag"
     assert request["OutputDataConfig"]["S3OutputPath"] == "s3://bucket/root/runs/abcdefgh/output"
@@ -109,19 +108,32 @@ def test_the_place_reaches_the_request() -> None:
 
 def test_what_is_not_set_is_not_in_the_request() -> None:
     request = requested()
-    assert not {"Environment", "Tags", "VpcConfig"} & set(request)
+    assert not {"Environment", "Tags", "VpcConfig", "RetryStrategy", "CheckpointConfig"} & set(request)
     assert "MaxWaitTimeInSeconds" not in request["StoppingCondition"]
     assert not {"KeepAlivePeriodInSeconds", "VolumeKmsKeyId"} & set(request["ResourceConfig"])
     assert "KmsKeyId" not in request["OutputDataConfig"]
 
 
+@pytest.mark.parametrize("given", [SPOT, {"max_retry_attempts": 3}])
+def test_a_job_that_may_be_started_again_has_checkpoints(given: dict[str, Any]) -> None:
+    request = as_the_service_sees(requested(**given))
+    uri = Keys(PLACE.root, RUN.id).checkpoints(request["TrainingJobName"])
+    assert request["CheckpointConfig"] == {"S3Uri": uri}
+
+
+def test_another_job_of_a_batch_finds_what_the_first_had() -> None:
+    keys, first = Keys(PLACE.root, RUN.id), "smexec-f-abcdefgh-00001"
+    cargo = Cargo(first, make({"max_retry_attempts": 3}, {}), "f", DIGEST, shares=True)
+    request = create_training_job(cargo, "smexec-f-abcdefgh-00002", RUN, PLACE, "sealed")
+    assert request["HyperParameters"][protocol.TODO] == "sealed"
+    assert channels(request)[protocol.BATCH_CHANNEL] == keys.batch(first)
+    assert channels(request)[protocol.SHARED_CHANNEL] == keys.manifest(first)
+    assert request["CheckpointConfig"]["S3Uri"] == keys.checkpoints(first)
+
+
 def test_spot_waits_as_long_as_it_may_run_unless_told_otherwise() -> None:
     request = requested(use_spot_instances=True, max_runtime_in_seconds=60)
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60}
-
-
-def test_the_local_service_is_asked_for_a_real_type() -> None:
-    assert as_the_service_sees(requested(instance_type="local"))["ResourceConfig"]["InstanceType"] in TYPES
 
 
 # -- what the worker is told ---------------------------------------------------------------------------------
@@ -166,7 +178,7 @@ def test_the_worker_is_started_once_its_digest_holds() -> None:
 
 
 def test_the_interpreter_is_the_places() -> None:
-    place = Place("eu-west-1", ROLE, "image", "s3://bucket", sys.executable)
+    place = Place("eu-west-1", "ml.m5.large", ROLE, "image", "s3://bucket", sys.executable)
     assert requested(place)["AlgorithmSpecification"]["ContainerEntrypoint"][0] == sys.executable
 
 
@@ -181,7 +193,7 @@ IDENTIFIER = "abcXYZ019-"
 given_settings = st.fixed_dictionaries(
     {},
     optional={
-        "instance_type": st.sampled_from([*TYPES, "local"]),
+        "instance_type": st.sampled_from(TYPES),
         "job_name_prefix": text(IDENTIFIER, 1, 48) | st.text(max_size=10),
         "volume_size": st.integers(-1, 20000),
         "max_runtime_in_seconds": st.integers(0, 3_000_000),
@@ -226,6 +238,7 @@ def test_what_the_settings_take_the_service_takes(given: dict[str, Any], functio
     given = taken(given)
     place = Place(
         "eu-west-1",
+        given.get("instance_type", "ml.m5.large"),
         given.get("role", ROLE),
         given.get("image_uri", "image"),
         make(given, {}).s3_root_uri or "s3://bucket",
@@ -255,7 +268,7 @@ def taken(given: dict[str, Any]) -> dict[str, Any]:
 def test_the_longest_of_everything() -> None:
     root = "s3://bucket/" + "r" * 888
     request = requested(
-        Place("eu-west-1", ROLE, "i" * 255, root),
+        Place("eu-west-1", "ml.m5.large", ROLE, "i" * 255, root),
         "f" * 5000,
         job_name_prefix="p" * 48,
         tags={f"k{number}": "v" * 256 for number in range(50)},

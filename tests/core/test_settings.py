@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from smexec.core.settings import ENVIRONMENT_PREFIX, SETTINGS, Settings, make
 from smexec.errors import SettingsError
 
-# The settings of the SageMaker SDK's @remote that are a field of the request, with its defaults.
+# The settings of the SageMaker SDK's @remote that are a field of the request, with its defaults; but for
+# max_retry_attempts, which is 1 there: the client knows which calls have no outcome, the service does not.
 RIVAL = {
     "instance_count": 1,
     "image_uri": None,
     "job_name_prefix": None,
     "keep_alive_period_in_seconds": 0,
-    "max_retry_attempts": 1,
+    "max_retry_attempts": None,
     "max_runtime_in_seconds": 86400,
     "role": None,
     "s3_kms_key": None,
@@ -128,14 +129,15 @@ def test_arguments_come_before_the_environment_and_that_before_the_defaults() ->
 def test_a_change_leaves_the_rest_and_does_not_look_at_the_environment() -> None:
     base = make({"volume_size": 70}, {"SMEXEC_MAX_RETRY_ATTEMPTS": "3"})
     changed = make({"instance_type": "ml.c5.xlarge"}, {"SMEXEC_VOLUME_SIZE": "9"}, base)
-    assert changed == dataclasses.replace(base, instance_type="ml.c5.xlarge")
+    assert changed == dataclasses.replace(base, instance_type=("ml.c5.xlarge",))
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
         ("role", "MyRole", "MyRole"),
-        ("instance_type", "local", "local"),
+        ("instance_type", "local", ("local",)),
+        ("instance_type", "ml.p5.48xlarge, ml.p4d.24xlarge", ("ml.p5.48xlarge", "ml.p4d.24xlarge")),
         ("volume_size", " 50 ", 50),
         ("max_wait_time_in_seconds", "90000", 90000),
         ("use_spot_instances", "true", True),

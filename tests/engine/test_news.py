@@ -8,12 +8,14 @@ from typing import Any
 import anyio
 
 from smexec.core.lifecycle import Job
+from smexec.core.market import Trail
 from smexec.core.run import Run
 from smexec.core.settings import Settings
 from smexec.core.work import Outcome, Place
 from smexec.engine.flight import Flight
 from smexec.engine.outcome import News
 from smexec.engine.track import Tracker
+from smexec.errors import SmexecError
 from smexec.worker import protocol
 
 RUN = Run("abcdefgh", b"k" * 32)
@@ -30,15 +32,18 @@ class Reader:
         return []
 
 
-async def nowhere(flight: Flight, ended: Sequence[tuple[int, Outcome]]) -> None:
+async def nowhere(flight: Flight, ended: Sequence[tuple[int, Outcome]] | SmexecError) -> None:
     raise AssertionError("nothing has ended")
 
 
 def test_what_was_late_is_read_when_it_is_pointed_at() -> None:
     reader: Any = Reader()
     unused: Any = None
-    tracker = Tracker(unused, RUN, reader, nowhere)
-    flight = Flight("job", Settings(), {}, Place("eu-west-1", "role", "image", "s3://b"), Job("job", 1.0))
+    tracker = Tracker(unused, RUN, reader, nowhere, nowhere)
+    trail = Trail.begin(Settings())
+    flight = Flight("job", "f", Settings(), {}, trail, trail.left[0])
+    flight.place = Place("eu-west-1", "ml.m5.large", "role", "image", "s3://b")
+    flight.job = Job("job", 1.0)
 
     async def hear() -> None:
         async with anyio.create_task_group() as tasks:

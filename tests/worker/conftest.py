@@ -28,7 +28,7 @@ from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Function, Pickled, Place
+from smexec.core.work import Batch, Call, Cargo, Function, Pickled, Place
 from smexec.worker import batch, protocol, s3
 from smexec.worker.batch import PackedCall
 from smexec.worker.protocol import Buffer, Header
@@ -228,10 +228,10 @@ class Container:
 
     def command(self, python: str) -> list[str]:
         """ContainerEntrypoint, with the layout's place in it, as without a mount namespace."""
-        call = Call(Function("f", [], {}), Pickled([]), Settings(), Kind("batch"))
-        place = Place("us-east-1", "arn:aws:iam::123456789012:role/r", "image", "s3://b", python)
-        digest = worker_layer(protocol.WORKER_FILE).sha256
-        request = create_training_job(Batch([call]), JOB, Run(), place, digest)
+        role = "arn:aws:iam::123456789012:role/r"
+        place = Place("us-east-1", "ml.m5.large", role, "image", "s3://b", python)
+        cargo = Cargo(JOB, Settings(), "f", worker_layer(protocol.WORKER_FILE).sha256)
+        request = create_training_job(cargo, JOB, Run(), place)
         entrypoint: list[str] = request["AlgorithmSpecification"]["ContainerEntrypoint"]
         return [item.replace("/opt/ml", str(self.opt_ml)) for item in entrypoint]
 
