@@ -46,7 +46,7 @@ _ABSENT = frozenset({"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
 _ENUM = re.compile(r"Value '([^']*)'(.*?)Member must satisfy enum value set: \[([^\]]*)\]")
 _MOST_SHOWN = 12  # values that a list in an error may have before only near ones are shown
-_LIMIT = re.compile(r"is (\d+) Instances.*request delta of (\d+) Instances")
+_LIMIT = re.compile(r"is (\d+) (Instances|Seconds).*request delta of (\d+) \2")
 
 
 class Throttled(errors.ServiceUnavailable):
@@ -128,7 +128,7 @@ def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
     error = _made(kind, operation, code, _advised(f"{operation}: {message or code}", _ADVICE.get(kind)))
     if isinstance(error, LimitReached):
         found = _LIMIT.search(message)
-        error.hopeless = bool(found) and int(found[1]) < int(found[2])  # type: ignore[index]
+        error.hopeless = bool(found) and int(found[1]) < int(found[3])  # type: ignore[index]
     return error
 
 

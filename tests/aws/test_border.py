@@ -175,6 +175,13 @@ def test_a_quota_that_is_too_small_for_one_job(smexec_service: LocalService, ref
     assert error.hopeless
 
 
+def test_a_run_time_that_is_never_allowed(smexec_service: LocalService, refusal: Any, job: Any) -> None:
+    smexec_service.configure(max_runtime_quota=60)
+    error = refusal(("sagemaker", "CreateTrainingJob", job(StoppingCondition={"MaxRuntimeInSeconds": 61})))
+    assert type(error) is LimitReached
+    assert error.hopeless
+
+
 def test_a_quota_that_is_used_up_for_now(
     smexec_service: LocalService, refusal: Any, ask: Ask, job: Any
 ) -> None:
