@@ -319,3 +319,24 @@ def test_a_job_that_is_not_wanted_any_more_waits_for_no_instance(service: LocalS
         diary.let_go(0)
         assert [futures[0].result(60), futures[2].result(60)] == [0, 4]
     assert diary.runs == {0: 1, 2: 1}
+
+
+def test_a_call_that_waits_to_run_again_can_be_stopped(service: LocalService, diary: Diary) -> None:
+    diary.hold(0)
+    with SageMakerExecutor(instance_type="ml.m5.4xlarge") as executor:
+        (future,) = diary.submit(executor, 1)
+        diary.until_begun(0)
+        while not future.running():
+            time.sleep(0.01)
+        first = str(future.job_name)
+        service.fault(
+            "CreateTrainingJob", "error", code="ResourceLimitExceeded", message="none is free", times=None
+        )
+        service.break_down(first)
+        while future.job_name == first:
+            time.sleep(0.01)
+        service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 2})
+        assert not future.cancel()  # it runs, as far as the standard library can tell
+        future.stop()
+        assert type(future.exception(60)) is errors.JobStopped
+    assert diary.runs == {0: 1}

@@ -143,7 +143,7 @@ class Crew:
             await self._fail(flight, error)
             return
         if flight.job is None:  # nobody wanted it any more before there was a job
-            await self._land(flight, [(call, Outcome()) for call in flight.passengers])
+            await self._land(flight, same(JobStopped("the call was stopped"), flight.passengers))
             return
         self._tracker.follow(flight)
         if flight.stop_wanted:

@@ -139,5 +139,5 @@ class Flight:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody still waits for one of its calls."""
-        return any(passenger.is_wanted for passenger in self.passengers.values())
+        """Whether anybody still waits for one of its calls, and has not ended it."""
+        return not self.stop_wanted and any(passenger.is_wanted for passenger in self.passengers.values())

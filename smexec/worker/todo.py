@@ -6,7 +6,6 @@ It travels as a hyperparameter, sealed: the batch's name, and a bit for each cal
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Iterable, List, NamedTuple, Optional
 
 from . import protocol
@@ -44,7 +43,7 @@ def read(key: bytes, job: str, text: Optional[str]) -> Todo:
         return Todo(job)
     try:
         envelope = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise protocol.BadSignature(str(error)) from error
     header, sections = protocol.unseal(key, protocol.todo_purpose(job), envelope)
     bits = int.from_bytes(sections[0], "little")

@@ -10,10 +10,14 @@ from smexec.core.cadence import (
     EVENTS_SOONEST,
     EVENTS_SOONEST_OF_MANY,
     OVERLAP,
+    PROBE_LATEST,
+    PROBE_LATEST_ALONE,
+    PROBE_SOONEST,
     STATUS_LATEST,
     STATUS_SOONEST,
     Tail,
     events_delay,
+    probe_delay,
     status_delay,
 )
 from smexec.worker.protocol import Event
@@ -79,6 +83,15 @@ def test_no_event_is_missed_that_comes_within_the_overlap(rounds: list[tuple[lis
         store |= {Event(now - delay, f"job-{number}", 1).name for delay in delays}
         given_out |= {event.name for event in tail.take(listing(store, tail))}
     assert given_out == store
+
+
+@given(st.integers(0, 10**6), st.booleans())
+def test_an_instance_is_asked_for_less_and_less(refusals: int, alone: bool) -> None:
+    latest = PROBE_LATEST_ALONE if alone else PROBE_LATEST
+    assert probe_delay(0, alone=alone) == PROBE_SOONEST
+    assert probe_delay(refusals, alone=alone) <= probe_delay(refusals + 1, alone=alone) <= latest
+    assert probe_delay(refusals, alone=True) <= probe_delay(refusals, alone=False)
+    assert probe_delay(30, alone=alone) == latest
 
 
 @given(st.lists(st.integers(0, OVERLAP), min_size=50, max_size=50))

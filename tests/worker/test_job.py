@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smexec.worker import job, protocol
+from smexec.worker import job, protocol, todo
 from smexec.worker.protocol import Event
-from tests.worker.conftest import JOB, News
+from tests.worker.conftest import JOB, KEY, News
 
 NAMES = sorted(name for name in vars(protocol) if name.isupper())
 PROMPT = "from _smexec_worker import s3; s3.PAUSE = 0"
@@ -239,3 +240,74 @@ def test_a_long_message_leaves_room_for_the_traceback() -> None:
 
 def test_the_reason_of_what_has_no_traceback() -> None:
     assert failure_of({"message": "killed"}) == "killed"
+
+
+# -- started again -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(online: Any) -> Any:
+    """A container whose checkpoints outlive it."""
+    (online.opt_ml / "checkpoints").mkdir(parents=True)
+    return online
+
+
+def wait_the_first_time(number: int, checkpoints: Path, marker: Path) -> int:
+    """Call 1 waits until the outcome of the one before is out, and then for its end."""
+    import signal
+    import time
+
+    if number == 1 and not marker.exists():
+        marker.touch()
+        while not any(path.stat().st_size for path in checkpoints.glob("smexec/*")):
+            time.sleep(0.01)
+        print("waiting", flush=True)
+        signal.pause()
+    return number
+
+
+def test_a_container_that_is_started_again_runs_what_is_not_out(
+    kept: Any, bucket: Any, tmp_path: Path
+) -> None:
+    arguments = (kept.opt_ml / "checkpoints", tmp_path / "waited")
+    kept.calls([(wait_the_first_time, (number, *arguments), {}) for number in range(3)], slots=1)
+    process = kept.start()
+    assert process.stdout.readline() == "waiting\n"
+    process.terminate()
+    assert kept.gather(process).code == protocol.EXIT_STOPPED
+    stopped = news(bucket).ended
+    assert {call: told.header["outcome"] for call, told in stopped.items()} == {
+        0: protocol.VALUE,
+        protocol.ALL_CALLS: protocol.STOPPED,
+    }
+    bucket.taken.clear()
+    assert kept.run().code == protocol.EXIT_OK
+    assert {call: told.value for call, told in news(bucket).ended.items()} == {1: 1, 2: 2}
+    bucket.taken.clear()
+    assert kept.run().code == protocol.EXIT_OK  # with nothing left to do
+    assert bucket.taken == []
+
+
+def test_what_did_not_reach_s3_is_not_noted(kept: Any, bucket: Any) -> None:
+    bucket.answers = [403] * 10
+    assert kept.map(abs, [-1, -2]).run().code == protocol.EXIT_OK
+    assert not (kept.opt_ml / "checkpoints" / "smexec").exists()
+
+
+def test_a_job_runs_what_it_is_told_to_of_the_batch_of_another(online: Any, bucket: Any) -> None:
+    online.map(abs, [-1, -2, -3, -4])
+    purpose = protocol.batch_purpose("the-first-job")
+    path = online.opt_ml / "input" / "data" / protocol.BATCH_CHANNEL / protocol.BATCH_FILE
+    header, sections = protocol.unseal(KEY, protocol.batch_purpose(JOB), path.read_bytes())
+    online.envelope(protocol.seal(KEY, purpose, protocol.encode_body(header, sections)))
+    online.orders[protocol.TODO] = todo.write(KEY, JOB, "the-first-job", [1, 3])
+    assert online.run().code == protocol.EXIT_OK
+    assert {call: told.value for call, told in news(bucket).ended.items()} == {1: 2, 3: 4}
+
+
+def test_a_todo_of_another_job_is_refused(online: Any, bucket: Any) -> None:
+    online.map(abs, [-1, -2])
+    online.orders[protocol.TODO] = todo.write(KEY, "another-job", JOB, [1])
+    assert online.run().code == protocol.EXIT_REFUSED
+    (told,) = news(bucket).ended.values()
+    assert told.header["outcome"] == protocol.BAD_SIGNATURE
