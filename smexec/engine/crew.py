@@ -95,7 +95,9 @@ class Crew:
         flight, passenger = ticket.flight, self._aboard.get(ticket)
         if flight is None or passenger is None:
             return
-        call = next(call for call, other in flight.passengers.items() if other is passenger)
+        call = next((call for call, other in flight.passengers.items() if other is passenger), None)
+        if call is None:  # it is just landing
+            return
         passenger.stopped = True
         if flight.is_wanted:
             stopped = JobStopped("the call was stopped; its process goes on while other calls run in its job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -128,6 +129,21 @@ def test_a_kms_key_encrypts_all_that_is_written(service: LocalService) -> None:
     assert set(written.values()) == {kms}, written
     job = service.client("sagemaker").describe_training_job(TrainingJobName=future.job_name)
     assert "smexec-key" not in job["HyperParameters"]
+
+
+def test_a_call_may_be_stopped_while_it_is_landing(service: LocalService) -> None:
+    with SageMakerExecutor(calls_per_job=2, slots=1, enable_network_isolation=True) as executor:
+        first, second = executor.submit(abs, -1), executor.submit(abs, -2)
+        heard = threading.Event()
+
+        def stop_the_other(_: object) -> None:
+            second.stop()
+            executor._engine._post(lambda _: heard.set())
+            heard.wait(30)
+
+        first.add_done_callback(stop_the_other)
+        assert (first.result(60), second.result(60)) == (1, 2)
+        assert heard.is_set()
 
 
 def test_a_finished_run_costs_nothing_more(service: LocalService) -> None:
