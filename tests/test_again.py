@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +38,10 @@ class Diary:
     def let_go(self, number: int) -> None:
         (self.folder / f"hold-{number}").unlink()
 
+    def let_all_go(self) -> None:
+        for path in self.folder.glob("hold-*"):
+            path.unlink()
+
     def until_begun(self, number: int) -> None:
         while not self.runs[number]:
             time.sleep(0.01)
@@ -68,17 +73,24 @@ def diary(tmp_path: Path) -> Diary:
 
 
 @pytest.fixture
-def packed() -> Iterator[Callable[..., SageMakerExecutor]]:
-    """Executors that put what is submitted into one job, where the calls run one after the other."""
+def opened(diary: Diary) -> Iterator[Callable[..., SageMakerExecutor]]:
+    """Executors that end with the test, whatever it has held up."""
     made: list[SageMakerExecutor] = []
 
-    def make(**settings: Any) -> SageMakerExecutor:
-        made.append(SageMakerExecutor(max_workers=1, calls_per_job=6, slots=1, **settings))
+    def make(max_workers: int | None = None, **settings: Any) -> SageMakerExecutor:
+        made.append(SageMakerExecutor(max_workers, **settings))
         return made[-1]
 
     yield make
+    diary.let_all_go()
     for executor in made:
         executor.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def packed(opened: Callable[..., SageMakerExecutor]) -> Callable[..., SageMakerExecutor]:
+    """Those that put what is submitted into one job, where the calls run one after the other."""
+    return functools.partial(opened, 1, calls_per_job=6, slots=1)
 
 
 def described(service: LocalService, future: Future[Any]) -> dict[str, Any]:
@@ -162,21 +174,24 @@ def test_a_job_that_was_stopped_is_not_followed_by_another(
     assert service.requests()["sagemaker.CreateTrainingJob"] == 1
 
 
-def test_shared_sections_are_those_of_the_first_job(service: LocalService, diary: Diary) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_shared_sections_are_those_of_the_first_job(
+    service: LocalService, diary: Diary, opened: Callable[..., SageMakerExecutor], encrypted: bool
+) -> None:
     table, run = np.ones(300_000), diary.run
+    key = service.client("kms").create_key()["KeyMetadata"]["Arn"] if encrypted else None
 
     def total(table: Any, number: int) -> float:
         run(number)
         return float(table.sum())
 
     diary.hold(0)
-    with SageMakerExecutor() as executor:
-        future = executor.submit(total, table, 0)
-        diary.until_begun(0)
-        puts = service.requests()["s3.PutObject"]
-        service.break_down(str(future.job_name))
-        diary.let_go(0)
-        assert future.result(60) == table.sum()
+    future = opened(s3_kms_key=key).submit(total, table, 0)
+    diary.until_begun(0)
+    puts = service.requests()["s3.PutObject"]
+    service.break_down(str(future.job_name))
+    diary.let_go(0)
+    assert future.result(60) == table.sum()
     # The second job's news are two objects at most; nothing was uploaded for it.
     assert service.requests()["s3.PutObject"] - puts <= 2
 
@@ -307,36 +322,36 @@ def test_a_full_account_is_asked_by_one_job_for_all(service: LocalService) -> No
     assert service.requests()["sagemaker.CreateTrainingJob"] <= 12 + 4 * 12
 
 
-def test_a_job_that_is_not_wanted_any_more_waits_for_no_instance(service: LocalService, diary: Diary) -> None:
+def test_a_job_that_is_not_wanted_any_more_waits_for_no_instance(
+    service: LocalService, diary: Diary, opened: Callable[..., SageMakerExecutor]
+) -> None:
     service.configure(quotas={"ml.m5.4xlarge": 1})
-    for number in (0, 1):
-        diary.hold(number)
-    with SageMakerExecutor(max_workers=2, instance_type="ml.m5.4xlarge") as executor:
-        futures = diary.submit(executor, 3)
-        service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 2})
-        diary.until_begun(0)
-        assert futures[1].cancel()
-        diary.let_go(0)
-        assert [futures[0].result(60), futures[2].result(60)] == [0, 4]
+    diary.hold(0)
+    executor = opened(2, instance_type="ml.m5.4xlarge")
+    first = executor.submit(diary.run, 0)
+    diary.until_begun(0)
+    second, third = executor.submit(diary.run, 1), executor.submit(diary.run, 2)
+    service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 2})
+    assert second.cancel()
+    diary.let_go(0)
+    assert [first.result(60), third.result(60)] == [0, 4]
     assert diary.runs == {0: 1, 2: 1}
 
 
-def test_a_call_that_waits_to_run_again_can_be_stopped(service: LocalService, diary: Diary) -> None:
+def test_a_call_that_waits_to_run_again_can_be_stopped(
+    service: LocalService, diary: Diary, opened: Callable[..., SageMakerExecutor]
+) -> None:
     diary.hold(0)
-    with SageMakerExecutor(instance_type="ml.m5.4xlarge") as executor:
-        (future,) = diary.submit(executor, 1)
-        diary.until_begun(0)
-        while not future.running():
-            time.sleep(0.01)
-        first = str(future.job_name)
-        service.fault(
-            "CreateTrainingJob", "error", code="ResourceLimitExceeded", message="none is free", times=None
-        )
-        service.break_down(first)
-        while future.job_name == first:
-            time.sleep(0.01)
-        service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 2})
-        assert not future.cancel()  # it runs, as far as the standard library can tell
-        future.stop()
-        assert type(future.exception(60)) is errors.JobStopped
+    (future,) = diary.submit(opened(), 1)
+    diary.until_begun(0)
+    while not future.running():
+        time.sleep(0.01)
+    service.fault(
+        "CreateTrainingJob", "error", code="ResourceLimitExceeded", message="none is free", times=None
+    )
+    service.break_down(str(future.job_name))
+    service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 2})
+    assert not future.cancel()  # it runs, as far as the standard library can tell
+    future.stop()
+    assert type(future.exception(60)) is errors.JobStopped
     assert diary.runs == {0: 1}
