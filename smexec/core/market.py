@@ -15,15 +15,20 @@ SCARCE = 300.0  # seconds for which others try a machine last that AWS had none 
 
 
 class Machine(NamedTuple):
-    """What a job is started on. Each has a quota of its own, and there is capacity of it or none."""
+    """What a job is started on: there is capacity of it or none, and a quota that allows it or not.
+
+    :ivar instances: how many for one job
+    """
 
     instance_type: str
     spot: bool
+    instances: int
 
 
 def machines(settings: Settings) -> tuple[Machine, ...]:
     """Those that the settings allow, in their order."""
-    return tuple(Machine(name, settings.use_spot_instances) for name in settings.instance_type)
+    spot, instances = settings.use_spot_instances, settings.instance_count
+    return tuple(Machine(name, spot, instances) for name in settings.instance_type)
 
 
 class Market:

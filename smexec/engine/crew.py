@@ -160,7 +160,7 @@ class Crew:
             verdict = flight.trail.verdict(flight.machine, error)
             await self._land(flight, same(verdict, flight.passengers))
             return
-        await self._land(flight, [(call, Outcome()) for call in flight.unwanted])
+        await self._land(flight, same(JobStopped("the call was stopped"), flight.unwanted))
         if flight.passengers:
             self._tracker.leave(flight)
             self._release(flight)

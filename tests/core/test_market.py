@@ -29,7 +29,7 @@ learnt = st.lists(st.tuples(st.sampled_from(TYPES), refusals, st.floats(0, 1000)
 def market_with(said: list[tuple[str, SmexecError, float]]) -> Market:
     market = Market()
     for name, error, when in said:
-        market.refused(Machine(name, spot=False), error, when)
+        market.refused(Machine(name, spot=False, instances=1), error, when)
     return market
 
 

@@ -11,8 +11,8 @@ from smexec.core import cadence
 from smexec.core.market import Machine
 from smexec.engine.gates import Gates
 
-MACHINE = Machine("ml.m5.large", spot=False)
-OTHER = Machine("ml.m5.large", spot=True)
+MACHINE = Machine("ml.m5.large", spot=False, instances=1)
+OTHER = Machine("ml.m5.large", spot=True, instances=1)
 
 
 class Account:

@@ -28,7 +28,7 @@ from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Cargo, Function, Pickled, Place
+from smexec.core.work import Batch, Call, Cargo, Function, Place
 from smexec.worker import batch, protocol, s3
 from smexec.worker.batch import PackedCall
 from smexec.worker.protocol import Buffer, Header
