@@ -8,11 +8,12 @@ from __future__ import annotations
 import copy
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from smexec.executor import SageMakerExecutor
 from smexec.future import Future
+from smexec.results import Results
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class RemoteFunction(Generic[P, T]):
         """Run as a job; the future has the outcome."""
         return self.executor.submit(self.local, *args, **kwargs)
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Results[T]:
         """A job for each tuple of arguments; options as in :meth:`SageMakerExecutor.map`."""
         return self.executor.map(self.local, *iterables, **options)
 

@@ -7,8 +7,9 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from smexec.capture import pickling
@@ -20,7 +21,7 @@ from smexec.core.work import Call, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
-from smexec.results import Arguments, How, results
+from smexec.results import Arguments, How, Results
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -97,7 +98,7 @@ class SageMakerExecutor(Executor):
         buffersize: int | None = None,
         ordered: bool = True,
         return_exceptions: bool = False,
-    ) -> Iterator[T]:
+    ) -> Results[T]:
         """``fn`` of each tuple of arguments, a call each; results in the order of the arguments.
 
         Calls are packed into jobs, where they run side by side, one for each vCPU. A large object that is an
@@ -122,12 +123,12 @@ class SageMakerExecutor(Executor):
         how = How(timeout, chunksize, buffersize, ordered, return_exceptions)
         return self._map(fn, arguments, how, caller)
 
-    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Iterator[T]:
+    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Results[T]:
         """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         return self._map(fn, Arguments.of_rows(arguments), How(**how), caller)
 
-    def _map(self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None) -> Iterator[T]:
+    def _map(self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None) -> Results[T]:
         how.check(arguments)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
@@ -135,7 +136,7 @@ class SageMakerExecutor(Executor):
         sharing = Sharing(still=arguments.still and how.buffersize is None)
         dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing)
         submit = functools.partial(_submit_to, weakref.ref(self), function, dump, kind)
-        return results(submit, arguments, how)
+        return Results(submit, arguments, how)
 
     def _kind_of_map(self, chunksize: int | None, visible: int | None) -> Kind:
         """:param visible: how many calls can be seen, if that is known"""
@@ -157,11 +158,19 @@ class SageMakerExecutor(Executor):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Wait for the calls without blocking the loop."""
-        from anyio import to_thread
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the calls without holding up the loop.
 
-        await to_thread.run_sync(self.shutdown)
+        A task that is cancelled does not wait: what has not started is cancelled, and the rest goes on.
+        """
+        from anyio import get_cancelled_exc_class, to_thread
+
+        if kind is not None and issubclass(kind, get_cancelled_exc_class()):
+            self.shutdown(wait=False, cancel_futures=True)
+        else:
+            await to_thread.run_sync(self.shutdown, abandon_on_cancel=True)
 
     def __repr__(self) -> str:
         counts = self._engine.counts()

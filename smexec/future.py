@@ -7,6 +7,8 @@ import concurrent.futures
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from smexec import awaiting
+
 if TYPE_CHECKING:
     from smexec.engine.engine import Engine
     from smexec.engine.flight import Ticket
@@ -94,8 +96,22 @@ class Future(concurrent.futures.Future[T]):
         return super().exception(timeout)
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait in async code. Cancelling the task that waits cancels the call."""
-        return asyncio.wrap_future(self).__await__()
+        """Wait in async code, under asyncio or trio, without holding up the loop.
+
+        Cancelling the task that waits cancels the call, or stops it if it runs.
+        """
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> T:
+        self._check_process()
+        try:
+            await awaiting.until(lambda said: self.add_done_callback(lambda _: said()))
+        except BaseException:  # the task was cancelled
+            self.stop()
+            raise
+        if self.cancelled() and not awaiting.in_trio():
+            raise asyncio.CancelledError  # as of asyncio's own futures
+        return self.result()
 
     def _check_process(self) -> None:
         if self._engine and not self.done():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import queue
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from smexec import awaiting
+from smexec.awaiting import Said
 from smexec.future import Future
 
+T = TypeVar("T")
 _STILL = frozenset({list, tuple, dict, set, frozenset, range, str, bytes, itertools.repeat})
 
 Submit = Callable[[tuple[Any, ...]], "Future[Any] | None"]
@@ -98,55 +101,117 @@ class Waiting(Protocol):
     def next(self, end: float | None) -> Future[Any]:
         """The next to be handed out, when it is done. :raises TimeoutError: not before ``end``"""
 
+    def when_next(self, said: Said) -> None:
+        """Have ``said`` called when the next is done, or now if it is."""
+
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Future[Any]]: ...
 
 
-def results(submit: Submit, arguments: Arguments, how: How) -> Iterator[Any]:
-    """Submit the first now, as many as may be under way; for each result that is taken, one more."""
-    end = None if how.timeout is None else time.monotonic() + how.timeout
-    waiting: Waiting = InOrder() if how.ordered else AsTheyCome()
-    _submit_next(submit, waiting, arguments.rows, how.buffersize)
-    more = functools.partial(_submit_next, submit, waiting, arguments.rows, 1) if how.buffersize else _nothing
-    return _yield(waiting, more, end, how)
+class Results(Iterator[T], AsyncIterator[T]):
+    """What ``map`` returns: iterate over it, or in async code ``async for``.
+
+    Ends with the first call that raised, unless exceptions are to be returned. Calls whose results nobody
+    will take, since this was closed or dropped, are cancelled.
+    """
+
+    def __init__(self, submit: Submit, arguments: Arguments, how: How) -> None:
+        self._submit = submit
+        self._how = how
+        self._end = None if how.timeout is None else time.monotonic() + how.timeout
+        self._waiting: Waiting = InOrder() if how.ordered else AsTheyCome()
+        self._submit_next(arguments.rows, how.buffersize)
+        self._rest = arguments.rows
+        if not how.buffersize:
+            self._forget_arguments()
+        self._closing = weakref.finalize(self, _cancel, self._waiting)
+        self._closing.atexit = False
+
+    def close(self) -> None:
+        """Nobody will take any more: cancel what has not started."""
+        self._closing()
+        self._waiting = InOrder()
+        self._forget_arguments()
+
+    def __next__(self) -> T:
+        try:
+            self._refill()
+            value: T = self._take()
+        except BaseException:
+            self.close()
+            raise
+        return value
+
+    async def __anext__(self) -> T:
+        try:
+            self._refill()
+            await self._next_is_done()
+            value: T = self._take()
+        except StopIteration:
+            raise StopAsyncIteration from None
+        except BaseException:
+            self.close()
+            raise
+        return value
+
+    async def aclose(self) -> None:
+        """:meth:`close`, for ``contextlib.aclosing``."""
+        self.close()
+
+    def _forget_arguments(self) -> None:
+        """There will be no more: who submits, and what of the arguments he has kept, is needed no longer."""
+        self._submit, self._rest = _nobody, iter(())
+
+    def _refill(self) -> None:
+        """For each result that is taken, one more call. :raises StopIteration: there are no more results"""
+        if self._waiting:
+            self._submit_next(self._rest, 1)
+        if not self._waiting:
+            raise StopIteration
+
+    def _take(self) -> Any:
+        future = self._waiting.next(self._end)
+        try:
+            error = future.exception() if self._how.return_exceptions else None
+            return error if error is not None else future.hand_over()
+        finally:
+            del future  # an exception's traceback would keep it
+
+    async def _next_is_done(self) -> None:
+        import anyio
+
+        try:
+            with anyio.move_on_after(None if self._end is None else self._end - time.monotonic()):
+                await awaiting.until(self._waiting.when_next)
+        except BaseException:  # the task was cancelled
+            _stop(self._waiting)
+            raise
+
+    def _submit_next(self, rows: Iterator[tuple[Any, ...]], count: int | None) -> None:
+        try:
+            for row in itertools.islice(rows, count):
+                future = self._submit(row)
+                if future is None:  # the executor is gone: there will be no more
+                    return
+                self._waiting.add(future)
+        except BaseException:  # an iterable's, or Ctrl-C: nobody waits any more for what was begun
+            _stop(self._waiting)
+            raise
 
 
-def _nothing() -> None:
-    """All is submitted: who did it, and what of the arguments he has kept, is needed no more."""
+def _nobody(_: tuple[Any, ...]) -> None:
+    """Submits nothing."""
 
 
-def _yield(waiting: Waiting, more: Callable[[], None], end: float | None, how: How) -> Iterator[Any]:
-    try:
-        while waiting:
-            more()
-            yield _outcome(waiting.next(end), how)
-    finally:
-        for future in waiting:
-            future.cancel()
+def _cancel(waiting: Waiting) -> None:
+    for future in waiting:
+        future.cancel()
 
 
-def _submit_next(
-    submit: Submit, waiting: Waiting, rows: Iterator[tuple[Any, ...]], count: int | None
-) -> None:
-    try:
-        for row in itertools.islice(rows, count):
-            future = submit(row)
-            if future is None:  # the executor is gone: there will be no more
-                return
-            waiting.add(future)
-    except BaseException:  # an iterable's, or Ctrl-C: nobody waits any more for what was begun
-        for future in waiting:
-            future.stop()
-        raise
-
-
-def _outcome(future: Future[Any], how: How) -> Any:
-    try:
-        error = future.exception() if how.return_exceptions else None
-        return error if error is not None else future.hand_over()
-    finally:
-        del future  # an exception's traceback would keep it
+def _stop(waiting: Waiting) -> None:
+    for future in waiting:
+        future.stop()
 
 
 class InOrder:
@@ -164,6 +229,10 @@ class InOrder:
         self._futures[0].exception(None if end is None else end - time.monotonic())
         return self._futures.popleft()
 
+    def when_next(self, said: Said) -> None:
+        """Have ``said`` called when it is done."""
+        self._futures[0].add_done_callback(lambda _: said())
+
     def __len__(self) -> int:
         return len(self._futures)
 
@@ -177,11 +246,12 @@ class AsTheyCome:
     def __init__(self) -> None:
         self._pending: set[Future[Any]] = set()
         self._done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._said: Said = _nobody_listens
 
     def add(self, future: Future[Any]) -> None:
         """One more."""
         self._pending.add(future)
-        future.add_done_callback(self._done.put)  # type: ignore[arg-type]
+        future.add_done_callback(self._ended)  # type: ignore[arg-type]
 
     def next(self, end: float | None) -> Future[Any]:
         """Whichever is done first."""
@@ -192,8 +262,22 @@ class AsTheyCome:
         self._pending.discard(future)
         return future
 
+    def when_next(self, said: Said) -> None:
+        """Have ``said`` called when one is done."""
+        self._said = said
+        if not self._done.empty():
+            said()
+
+    def _ended(self, future: Future[Any]) -> None:
+        self._done.put(future)
+        self._said()
+
     def __len__(self) -> int:
         return len(self._pending)
 
     def __iter__(self) -> Iterator[Future[Any]]:
         return iter(list(self._pending))
+
+
+def _nobody_listens() -> None:
+    """Until somebody waits in async code."""

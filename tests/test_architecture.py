@@ -21,7 +21,7 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", "results", *ENGINE}
+EXECUTOR = {"executor", "future", "results", "awaiting", *ENGINE}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -33,6 +33,7 @@ ROOMS = {
     "executor": EXECUTOR,
     "future": EXECUTOR,
     "results": EXECUTOR,
+    "awaiting": set[str](),
     "decorator": FACADE,
     "demo": FACADE,
     "__init__": FACADE,

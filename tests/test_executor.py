@@ -178,7 +178,7 @@ def test_map_over_an_endless_iterator_is_cancelled_when_dropped(smexec_service: 
     with SageMakerExecutor(max_workers=2) as executor:
         results = executor.map(abs, itertools.count(), buffersize=2)
         assert [next(results) for _ in range(3)] == [0, 1, 2]
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
 
 def test_map_times_out(executor: SageMakerExecutor) -> None:

@@ -117,7 +117,7 @@ def test_memory_is_flat_over_many_parameters(smexec_service: LocalService) -> No
                     break
         finally:
             tracemalloc.stop()
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     assert levels[-1] - levels[0] < 1_000_000  # bytes: the futures of the calls between take seven times that
 
 
@@ -138,7 +138,7 @@ def test_a_future_in_flight_costs_less_than_4_kib(smexec_service: LocalService) 
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         executor.shutdown(cancel_futures=True)
     assert held / calls < 4096
 

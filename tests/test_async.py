@@ -1,0 +1,221 @@
+"""Executors in async code, under asyncio and trio: no loop is held up, and what is cancelled ends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from smexec import Future, SageMakerExecutor
+from smexec.errors import JobStopped
+from smexec.testing import LocalService
+
+both = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def executor(smexec_session: LocalService) -> Iterator[SageMakerExecutor]:
+    with smexec_session.environ(), SageMakerExecutor(max_workers=4) as executor:
+        yield executor
+
+
+async def until_running(future: Future[Any]) -> None:
+    with anyio.fail_after(60):
+        while not future.running():
+            await anyio.sleep(0.02)
+
+
+@both
+async def test_a_call_is_awaited(executor: SageMakerExecutor) -> None:
+    assert await executor.submit(pow, 2, 3) == 8
+
+
+@both
+async def test_what_is_done_is_awaited_at_once(executor: SageMakerExecutor) -> None:
+    future = executor.submit(pow, 2, 3)
+    assert await future == 8
+    assert await future == 8
+
+
+@both
+async def test_what_a_call_raised_is_raised_where_it_is_awaited(executor: SageMakerExecutor) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        await executor.submit(divmod, 1, 0)
+    assert "divmod" in str(caught.value.__cause__) or caught.value.__cause__ is not None
+
+
+@both
+async def test_the_loop_goes_on_while_a_call_is_awaited(executor: SageMakerExecutor) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.01)
+            ticks += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        await executor.submit(time.sleep, 0.3)
+        tasks.cancel_scope.cancel()
+    assert ticks > 1
+
+
+@both
+async def test_cancelling_who_awaits_cancels_a_call_that_waits(smexec_service: LocalService) -> None:
+    smexec_service.configure(delays={"Starting": 60.0})
+    async with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 60)
+        with anyio.move_on_after(0.2):
+            await future
+        assert future.cancelled()
+
+
+@both
+async def test_cancelling_who_awaits_stops_a_call_that_runs(smexec_service: LocalService) -> None:
+    async with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 60)
+        await until_running(future)
+        with anyio.move_on_after(0.1):
+            await future
+        error = await anyio.to_thread.run_sync(future.exception)
+    assert isinstance(error, JobStopped)
+
+
+@both
+async def test_results_are_iterated_over_in_order(executor: SageMakerExecutor) -> None:
+    assert [value async for value in executor.map(abs, range(-3, 0))] == [3, 2, 1]
+    assert [value async for value in executor.map(abs, [])] == []
+
+
+@both
+async def test_results_are_iterated_over_as_they_come(
+    executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    def wait_for_file(number: int) -> int:
+        while number == 0 and not (tmp_path / "end").exists():
+            time.sleep(0.02)
+        return number
+
+    came = []
+    async for value in executor.map(wait_for_file, range(4), chunksize=1, ordered=False):
+        came.append(value)
+        if len(came) == 3:
+            (tmp_path / "end").touch()
+    assert sorted(came) == [0, 1, 2, 3]
+    assert came[-1] == 0
+
+
+@both
+async def test_a_buffer_is_refilled_in_async_code_too(executor: SageMakerExecutor) -> None:
+    results = executor.map(abs, itertools.count(), buffersize=2)
+    async with contextlib.aclosing(results):
+        async for value in results:
+            if value == 4:
+                break
+
+
+@both
+async def test_what_a_call_raised_ends_the_iteration(executor: SageMakerExecutor) -> None:
+    results = executor.map(divmod, [1, 1, 1], [1, 0, 1])
+    assert await anext(results) == (1, 0)
+    with pytest.raises(ZeroDivisionError):
+        await anext(results)
+    with pytest.raises(StopAsyncIteration):
+        await anext(results)
+
+
+@both
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_an_iteration_times_out(smexec_service: LocalService, ordered: bool) -> None:
+    smexec_service.configure(delays={"Starting": 60.0})
+    async with SageMakerExecutor() as executor:
+        with pytest.raises(concurrent.futures.TimeoutError):
+            await anext(executor.map(abs, [1], timeout=0.2, ordered=ordered))
+
+
+@both
+async def test_cancelling_an_iteration_stops_its_calls(smexec_service: LocalService) -> None:
+    async with SageMakerExecutor(max_workers=2) as executor:
+        results = executor.map(time.sleep, [60, 60], chunksize=1)
+        with anyio.move_on_after(1.0):
+            await anext(results)
+    assert "none in flight" in repr(executor)  # in well under a minute
+
+
+@both
+async def test_a_cancelled_block_is_left_at_once(smexec_service: LocalService) -> None:
+    smexec_service.configure(delays={"Starting": 60.0})
+    with anyio.move_on_after(0.3):
+        async with SageMakerExecutor() as executor:
+            future = executor.submit(abs, 1)
+            await anyio.sleep(60)
+    assert future.cancelled()
+
+
+def test_gather_and_wait_for(executor: SageMakerExecutor) -> None:
+    async def run() -> tuple[list[int], int]:
+        return (
+            list(await asyncio.gather(executor.submit(pow, 2, 3), executor.submit(pow, 2, 4))),
+            await asyncio.wait_for(executor.submit(pow, 2, 5), 60),
+        )
+
+    assert asyncio.run(run()) == ([8, 16], 32)
+
+
+def test_run_in_executor(executor: SageMakerExecutor) -> None:
+    async def run() -> int:
+        return await asyncio.get_running_loop().run_in_executor(executor, pow, 2, 6)
+
+    assert asyncio.run(run()) == 64
+
+
+def test_a_future_that_somebody_cancelled_is_cancelled_for_who_awaits_it(
+    smexec_service: LocalService,
+) -> None:
+    smexec_service.configure(delays={"Starting": 60.0})
+
+    async def run(executor: SageMakerExecutor) -> None:
+        future = executor.submit(abs, 1)
+        assert future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await future
+
+    with SageMakerExecutor() as executor:
+        asyncio.run(run(executor))
+
+
+def test_several_loops_share_an_executor(executor: SageMakerExecutor) -> None:
+    async def run(number: int) -> list[int]:
+        return [value async for value in executor.map(abs, [number, -number])]
+
+    found: dict[int, list[int]] = {}
+    loops = [
+        threading.Thread(target=lambda number=number: found.update({number: asyncio.run(run(number))}))
+        for number in range(3)
+    ]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join()
+    assert found == {number: [number, number] for number in range(3)}
+
+
+def test_without_a_loop_awaiting_is_an_error(executor: SageMakerExecutor) -> None:
+    waiting = executor.submit(abs, 1).__await__()
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        next(waiting)
