@@ -1,8 +1,8 @@
-"""An async service whose heavy work runs on SageMaker: one process, one loop, any number of requests that wait.
+"""An async service whose heavy work runs on SageMaker: one loop, and any number of requests that wait.
 
-    $ pip install smexec starlette uvicorn
-    $ uvicorn examples.service:app
-    $ curl -d '{"rows": 3}' localhost:8000/score
+$ pip install smexec starlette uvicorn
+$ uvicorn examples.service:app
+$ curl -d '{"rows": 3}' localhost:8000/score
 """
 
 from __future__ import annotations

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from smexec.testing import LocalService, local_service
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = 200
-# uvicorn with a loop that logs every step which took more than 50 ms. A full garbage collection takes longer with
-# all of boto loaded, and happens within whatever step it likes: it is not what is measured.
+# uvicorn with a loop that logs every step which took more than 50 ms. A full garbage collection takes longer,
+# with all of boto loaded, and happens within whatever step it likes: it is not what is measured.
 SERVE = """
 import asyncio, gc, logging, sys, uvicorn
 logging.basicConfig(filename=sys.argv[2])
@@ -45,7 +43,7 @@ class Service:
     def __init__(self, aws: LocalService, log: Path) -> None:
         self.log = log
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.url = "http://127.0.0.1:{}/score".format(listening.getsockname()[1])
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}/score"
             command = [sys.executable, "-W", "error", "-c", SERVE, str(listening.fileno()), str(log)]
             environment = {**os.environ, **aws.environment}
             self.process = subprocess.Popen(
