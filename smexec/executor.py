@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from smexec import awaiting
 from smexec.capture import pickling
 from smexec.capture.sharing import Sharing
 from smexec.core import packing
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
 _PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
+_QUICK = 4 << 20  # bytes of a pickle: some hundredths of a second
 DEFAULT_MAX_WORKERS = 4  # what a new account may run at once, over all instance types
 
 
@@ -70,7 +72,8 @@ class SageMakerExecutor(Executor):
         """Run ``fn(*args, **kwargs)`` as a job.
 
         The function and its arguments are pickled here and now, large arrays by reference: do not change
-        those before the call has started.
+        those before the call has started. Where an event loop runs on this thread, arguments of more than
+        4 MB are pickled on another one, and that they cannot be is the future's exception.
 
         :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
         :raises RuntimeError: after ``shutdown``
@@ -81,12 +84,23 @@ class SageMakerExecutor(Executor):
         kind = Kind(group="submit", limit=limit, linger=_LINGER if limit > 1 else 0.0)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
-        return self._submit(function, pickling.dump_arguments(fn, args, kwargs, caller), kind)
+        dump = functools.partial(pickling.dump_arguments, fn, args, kwargs, caller)
+        try:
+            return self._submit(function, dump(most=_QUICK if awaiting.in_async_code() else None), kind)
+        except pickling.TooLarge:
+            return self._submit_later(function, dump, kind)
 
     def _submit(self, function: Function, arguments: Pickled, kind: Kind) -> Future[Any]:
         ticket = Ticket()
         future: Future[Any] = Future(self._engine, ticket)
         self._engine.submit(Call(function, arguments, self._settings, kind), future, ticket)
+        return future
+
+    def _submit_later(self, function: Function, dump: Callable[[], Pickled], kind: Kind) -> Future[Any]:
+        """What takes long to pickle, without keeping this thread waiting."""
+        ticket, settings = Ticket(), self._settings
+        future: Future[Any] = Future(self._engine, ticket)
+        self._engine.submit_later(lambda: Call(function, dump(), settings, kind), future, ticket)
         return future
 
     def map(

@@ -16,7 +16,7 @@ import anyio
 import pytest
 
 from smexec import Future, SageMakerExecutor
-from smexec.errors import JobStopped
+from smexec.errors import CallNotPicklable, JobStopped
 from smexec.testing import LocalService
 
 both = pytest.mark.anyio
@@ -219,3 +219,28 @@ def test_without_a_loop_awaiting_is_an_error(executor: SageMakerExecutor) -> Non
     waiting = executor.submit(abs, 1).__await__()
     with pytest.raises(RuntimeError, match="no running event loop"):
         next(waiting)
+
+
+@both
+async def test_what_takes_long_to_pickle_holds_up_no_loop(executor: SageMakerExecutor) -> None:
+    numbers = list(range(3_000_000))  # 9 MB
+    future = executor.submit(len, numbers)
+    assert future.status == "queued"
+    assert await future == 3_000_000
+    assert executor.submit(len, numbers[:10]).status in ("queued", "starting")
+
+
+@both
+async def test_what_takes_long_and_cannot_be_pickled_is_the_futures_exception(
+    executor: SageMakerExecutor,
+) -> None:
+    future = executor.submit(len, [list(range(3_000_000)), threading.Lock()])
+    with pytest.raises(CallNotPicklable, match=r"argument 0 \(list\), at \[1\] \(lock\), cannot be pickled"):
+        await future
+
+
+@both
+async def test_a_call_that_is_being_pickled_can_be_cancelled(smexec_service: LocalService) -> None:
+    async with SageMakerExecutor() as executor:
+        assert executor.submit(len, list(range(3_000_000))).cancel()
+    assert smexec_service.requests()["sagemaker.CreateTrainingJob"] == 0

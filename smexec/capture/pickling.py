@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import io
 import itertools
 import linecache
 import pickle
 import sys
 import sysconfig
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -32,7 +34,10 @@ SOURCE_LIMIT = 200_000  # characters of a file that travels along so that traceb
 _DEEPEST, _MOST_CHILDREN = 20, 10_000  # how far the culprit is looked for in what cannot be pickled
 
 _registering = threading.RLock()
-_ALONE = Sharing()  # for a call that has nothing in common with others
+_registered: Counter[str] = Counter()  # module → the dumps under way that have it registered by value
+
+class TooLarge(Exception):
+    """A pickle has more bytes than there was time for."""
 
 
 def dump_function(function: Callable[..., Any], caller: str | None) -> Function:
@@ -54,17 +59,39 @@ def dump_arguments(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     caller: str | None,
-    sharing: Sharing = _ALONE,
+    *,
+    sharing: Sharing | None = None,
+    most: int | None = None,
 ) -> Pickled:
     """A call's arguments, pickled. Arrays lie outside the pickle: their own memory, uncopied.
 
+    :param sharing: what knows of the arguments of other calls
+    :param most: bytes of the pickle
     :raises CallNotPicklable: naming the argument
+    :raises TooLarge: it would be more than ``most``
     """
     with _by_value(_homes(function, caller)):
         try:
-            return sharing.dump(args, kwargs)
+            if sharing is not None:
+                return sharing.dump(args, kwargs)
+            return Pickled(dump((tuple(args), dict(kwargs)), most and _Bounded(most)))
+        except TooLarge:
+            raise
         except Exception as error:
             raise _refused(_culprit(args, kwargs), error) from error
+
+
+class _Bounded(io.BytesIO):
+    """Takes so many bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, content: Buffer) -> int:  # type: ignore[override]
+        if self.tell() + len(content) > self._most:
+            raise TooLarge
+        return super().write(content)
 
 
 def _homes(function: Callable[..., Any], caller: str | None) -> set[str]:
@@ -130,20 +157,36 @@ def _modules_of(function: Callable[..., Any]) -> set[str | None]:
 
 @contextlib.contextmanager
 def _by_value(modules: Iterable[str]) -> Iterator[None]:
-    """Cloudpickle's registry is one for all threads, and the user may have entries of his own there."""
+    """Have cloudpickle take the code of these modules along, those of them that are the user's own.
+
+    Its registry is one for all threads, and the user may have entries of his own there.
+    """
     with _registering:
-        already = cloudpickle.list_registry_pickle_by_value()
-        # A package stands for its modules; but one that pytest makes up has no place of its own to judge by.
-        names = {name for module in modules for name in (module, module.partition(".")[0])}
-        found = {module.__name__: module for module in map(sys.modules.get, names) if module}
-        ours = [module for name, module in found.items() if name not in already and _is_users(module)]
+        ours = _users_among(modules)
         for module in ours:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
+            if not _registered[module.__name__]:
+                cloudpickle.register_pickle_by_value(module)
+            _registered[module.__name__] += 1
+    try:
+        yield
+    finally:
+        with _registering:
             for module in ours:
-                cloudpickle.unregister_pickle_by_value(module)
+                _registered[module.__name__] -= 1
+                if not _registered[module.__name__]:
+                    cloudpickle.unregister_pickle_by_value(module)
+
+
+def _users_among(modules: Iterable[str]) -> list[ModuleType]:
+    # A package stands for its modules; but one that pytest makes up has no place of its own to judge by.
+    names = {name for module in modules for name in (module, module.partition(".")[0])}
+    found = {module.__name__: module for module in map(sys.modules.get, names) if module}
+    already = cloudpickle.list_registry_pickle_by_value()
+    return [
+        module
+        for name, module in found.items()
+        if (name not in already or _registered[name]) and _is_users(module)
+    ]
 
 
 def _is_users(module: ModuleType) -> bool:

@@ -15,7 +15,7 @@ from smexec.core.lifecycle import StopWanted
 from smexec.core.market import Market, Trail
 from smexec.core.packing import Packer
 from smexec.core.run import Run
-from smexec.core.work import Outcome
+from smexec.core.work import Call, Outcome
 from smexec.engine.flight import Flight, Passenger, Ticket
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import notify_cancelled, settle_all
@@ -78,6 +78,10 @@ class Crew:
         assert call is not None
         self._packer.add(passenger, call.kind, call.size, anyio.current_time())
 
+    def prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
+        """A new call that takes long to make."""
+        self._tasks.start_soon(self._prepare, passenger, make)
+
     def withdraw(self, ticket: Ticket) -> None:
         """This call is not wanted any more; if no other of its job is, neither is the job."""
         passenger = self._aboard.get(ticket)
@@ -111,6 +115,17 @@ class Crew:
         self._closing = True
 
     # -- from queue to landing -------------------------------------------------------------------------
+
+    async def _prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
+        try:
+            passenger.call = await in_thread(make)
+        except Exception as error:
+            failed = Outcome(error=error)
+            await in_thread(lambda: settle_all([(passenger, failed)]))
+            self._aboard.pop(passenger.ticket, None)
+        else:
+            self.take(passenger)
+        self._look.set()
 
     def _patience(self) -> float:
         due = self._packer.next_due() if self._in_flight < self._max_workers else None

@@ -71,16 +71,26 @@ class Engine:
 
         :raises RuntimeError: after :meth:`close`, at the interpreter's end, in a forked child
         """
+        passenger = self._admit(Passenger(call, future, ticket))
+        self._post(lambda crew: crew.take(passenger))
+
+    def submit_later(
+        self, prepare: Callable[[], Call], future: concurrent.futures.Future[Any], ticket: Ticket
+    ) -> None:
+        """The same for a call that takes long to make: it is made on a thread."""
+        passenger = self._admit(Passenger(None, future, ticket))
+        self._post(lambda crew: crew.prepare(passenger, prepare))
+
+    def _admit(self, passenger: Passenger) -> Passenger:
         self.check_process()
-        passenger = Passenger(call, future, ticket)
         with self._lock:
             if self._closed:
                 after = loop.ending() or ("a failure of smexec's own" if self._failure else "shutdown")
                 raise RuntimeError(f"cannot schedule new futures after {after}") from self._failure
             if self._finished is None:
                 self._start()
-            self._aboard[ticket] = passenger
-        self._post(lambda crew: crew.take(passenger))
+            self._aboard[passenger.ticket] = passenger
+        return passenger
 
     def withdraw(self, ticket: Ticket) -> None:
         """The future of this ticket was cancelled."""

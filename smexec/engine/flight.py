@@ -32,14 +32,14 @@ class Ticket:
 class Passenger:
     """A call that has not landed, with its future.
 
-    :ivar call: gone (None) as soon as it is uploaded
+    :ivar call: None until it is pickled, and again as soon as it is uploaded
     :ivar stopped: by the user; its future is about to say so
     """
 
     __slots__ = ("call", "future", "stopped", "ticket")
 
-    def __init__(self, call: Call, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
-        self.call: Call | None = call
+    def __init__(self, call: Call | None, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
+        self.call = call
         self.future = future
         self.ticket = ticket
         self.stopped = False

@@ -83,12 +83,15 @@ def prepare(sources: Dict[str, str]) -> None:
         linecache.cache.setdefault(name, (len(text), None, text.splitlines(True), name))
 
 
-def dump(value: Any) -> List[Buffer]:
-    """The pickle of a value, then its out-of-band buffers."""
+def dump(value: Any, stream: Optional[io.BytesIO] = None) -> List[Buffer]:
+    """The pickle of a value, then its out-of-band buffers.
+
+    :param stream: to be used for the pickle
+    """
     import cloudpickle
 
     buffers: List[pickle.PickleBuffer] = []
-    stream = io.BytesIO()
+    stream = stream or io.BytesIO()
     cloudpickle.Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(value)
     # The bytes, which BytesIO gives away uncopied; a view of it would be in the way of its own end.
     return [stream.getvalue(), *(buffer.raw() for buffer in buffers)]

@@ -424,3 +424,35 @@ def test_the_calling_module_is_the_first_that_is_not_ours() -> None:
 def test_what_cannot_be_loaded_raises_what_pickle_raises() -> None:
     with pytest.raises(pickle.UnpicklingError):
         load([b"junk"])
+
+
+def test_a_pickle_that_is_to_be_quick_has_a_limit() -> None:
+    few, many = [1, 2], list(range(10_000))
+    assert dump_arguments(len, [few], {}, None, most=1_000).sections
+    with pytest.raises(pickling.TooLarge):
+        dump_arguments(len, [many], {}, None, most=1_000)
+    array = np.zeros(10_000)
+    assert dump_arguments(len, [array], {}, None, most=1_000).sections  # it is not copied
+
+
+def test_dumps_on_several_threads_share_the_registry() -> None:
+    """One that ends while another goes on takes nothing from it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            begun.set()
+            assert ended.wait(60)
+            return (str, ("slow",))
+
+    dumped: list[Any] = []
+    slow = threading.Thread(
+        target=lambda: dumped.append(dump_arguments(triple, [Slow(), triple], {}, __name__))
+    )
+    slow.start()
+    assert begun.wait(60)
+    dump_arguments(triple, [1], {}, __name__)
+    ended.set()
+    slow.join()
+    assert b"_make_function" in dumped[0].sections[0]  # by value, not by its name
+    assert not cloudpickle.list_registry_pickle_by_value()

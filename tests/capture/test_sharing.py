@@ -197,10 +197,10 @@ def test_what_cannot_be_pickled_is_named_when_its_call_is_dumped() -> None:
     lock = [threading.Lock()]
     together = Sharing()
     with pytest.raises(TypeError, match=r"argument 0 \(list\), at \[0\] \(lock\), cannot be pickled"):
-        dump_arguments(print, (lock, 1), {}, None, together)
+        dump_arguments(print, (lock, 1), {}, None, sharing=together)
 
 
 def test_the_users_own_classes_travel_by_value() -> None:
     model = Model()
-    (pickled,) = dump_arguments(functools.partial(print, 1), (model,), {}, __name__, Sharing()).shared
+    (pickled,) = dump_arguments(functools.partial(print, 1), (model,), {}, __name__, sharing=Sharing()).shared
     assert b"__getstate__" in bytes(pickled[0])

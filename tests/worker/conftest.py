@@ -145,7 +145,7 @@ class Container:
         sharing = Sharing(still=True)
         for function, args, kwargs in calls:
             dumped = functions.setdefault(id(function), pickling.dump_function(function, None))
-            arguments = pickling.dump_arguments(function, args, kwargs, None, sharing)
+            arguments = pickling.dump_arguments(function, args, kwargs, None, sharing=sharing)
             packed.append(Call(dumped, arguments, Settings(), Kind("batch")))
         return self.put(assemble(Batch(packed), {"python": HERE, **how}, sha256))
 
