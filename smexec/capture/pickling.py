@@ -74,7 +74,7 @@ def dump_arguments(
         try:
             if sharing is not None:
                 return sharing.dump(args, kwargs)
-            return Pickled(dump((tuple(args), dict(kwargs)), most and _Bounded(most)))
+            return Pickled(dump((tuple(args), dict(kwargs)), _Bounded(most) if most else None))
         except TooLarge:
             raise
         except Exception as error:
