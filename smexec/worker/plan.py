@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
-# What numerical libraries take for the number of their threads.
+# What numerical libraries take for the number of their threads, and joblib for that of the CPUs.
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -15,6 +15,7 @@ _THREADS = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
 )
 # Has torch.cuda.is_available() ask NVML: a process that has asked CUDA itself cannot use it after a fork.
 # Source: PyTorch's documentation, "CUDA environment variables".

@@ -31,6 +31,10 @@ def test_slots_and_threads(calls: int, slots: int | None, cpus: int, expected: i
     assert made.preload
 
 
+def test_joblib_in_a_call_uses_what_its_libraries_may() -> None:
+    assert plan.make(1000, 4, 0, 16, 0).common["LOKY_MAX_CPU_COUNT"] == "4"
+
+
 @pytest.mark.parametrize(
     ("slots", "each", "gpus", "expected"),
     [
