@@ -130,10 +130,11 @@ def sources_of(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def calling_module(frame: FrameType | None) -> str | None:
-    """The name of the first module up the stack that is not ours."""
+    """The name of the first module up the stack that is the user's: not ours, nor another library's."""
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
-        if name.partition(".")[0] != "smexec":
+        module = sys.modules.get(name)
+        if name == "__main__" or (module is not None and _is_users(module)):
             return name
         frame = frame.f_back
     return None

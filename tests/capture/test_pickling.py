@@ -412,13 +412,20 @@ def test_very_long_files_stay_here(tmp_path: Path) -> None:
     assert sources_of(namespace["f"]) == {}
 
 
-def test_the_calling_module_is_the_first_that_is_not_ours() -> None:
+@pytest.mark.parametrize("library", ["smexec.somewhere", "smexec.executor", "pytest", "json"])
+def test_the_calling_module_is_the_first_that_is_the_users(library: str) -> None:
     frame = sys._getframe()
     assert calling_module(frame) == __name__
-    namespace: dict[str, Any] = {"__name__": "smexec.somewhere", "sys": sys, "calling_module": calling_module}
+    namespace: dict[str, Any] = {"__name__": library, "sys": sys, "calling_module": calling_module}
     exec("def submit():\n    return calling_module(sys._getframe())", namespace)
     assert namespace["submit"]() == __name__
     assert calling_module(None) is None
+
+
+def test_a_script_calls_too() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__", "sys": sys, "calling_module": calling_module}
+    exec("def submit():\n    return calling_module(sys._getframe())", namespace)
+    assert namespace["submit"]() == "__main__"
 
 
 def test_what_cannot_be_loaded_raises_what_pickle_raises() -> None:
