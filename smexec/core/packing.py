@@ -26,12 +26,14 @@ class Kind:
     :ivar limit: most calls in a batch; None: those that wait are divided among the jobs that may be started
     :ivar linger: seconds without a further call after which those that wait have waited enough
     :ivar patience: the same for the oldest of them, whatever comes; None: as ``linger``
+    :ivar slots: how many a job runs at a time: where they are divided, no job gets fewer
     """
 
     group: Hashable
     limit: int | None = 1
     linger: float = 0.0
     patience: float | None = None
+    slots: int = 1
 
     def due(self, oldest: float, newest: float) -> float:
         """When calls that came from ``oldest`` to ``newest`` need not wait any more."""
@@ -87,7 +89,8 @@ class Packer(Generic[T]):
 
     def _fill(self, kind: Kind, free: int, wanted: Callable[[T], bool]) -> list[T]:
         queue = self._queues[kind]
-        most = min(BATCH_CALLS, share(len(queue), free) if kind.limit is None else kind.limit)
+        limit = max(share(len(queue), free), kind.slots) if kind.limit is None else kind.limit
+        most = min(BATCH_CALLS, limit)
         batch: list[T] = []
         size = 0
         while queue and len(batch) < most:

@@ -127,6 +127,15 @@ def test_a_full_batch_goes_at_once_and_the_rest_waits_on() -> None:
     assert packer.take(0.0, flush=True, wanted=bool) == ["c"]
 
 
+def test_what_one_job_runs_at_a_time_is_not_divided() -> None:
+    packer: Packer[str] = Packer()
+    kind = Kind("joblib", limit=None, slots=4)
+    for name in "abcdef":
+        packer.add(name, kind, 1, now=0.0)
+    batches = [packer.take(0.0, free=3, flush=False, wanted=bool) for _ in range(2)]
+    assert batches == [["a", "b", "c", "d"], ["e", "f"]]
+
+
 def test_who_has_waited_longest_goes_first() -> None:
     packer: Packer[str] = Packer()
     packer.add("later", Kind("b"), 1, now=2.0)
