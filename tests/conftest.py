@@ -62,6 +62,16 @@ def _environment_is_as_before() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="module")
+def loky() -> Iterator[None]:
+    """For tests that use joblib's own processes: they end with the module, and not with ours."""
+    from joblib.externals.loky import reusable_executor
+
+    yield
+    if reusable_executor._executor:
+        reusable_executor._executor.terminate(kill_workers=True)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
@@ -85,7 +95,8 @@ def marked_processes() -> Iterator[tuple[int, str]]:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue  # ended meanwhile, or somebody else's
-        if MARKER.encode() in environment and int(process.name) != os.getpid():
+        is_ours = MARKER.encode() in environment and int(process.name) != os.getpid()
+        if is_ours and "resource_tracker" not in command:  # which multiprocessing ends with its process
             yield int(process.name), command
 
 

@@ -36,6 +36,7 @@ ROOMS = {
     "awaiting": set[str](),
     "decorator": FACADE,
     "demo": FACADE,
+    "joblib": FACADE,
     "__init__": FACADE,
     "testing": FACADE | {"local"},
     "cli": FACADE | {"cli", "local", "testing"},
@@ -168,7 +169,8 @@ def test_futures_are_resolved_in_one_module() -> None:
 
 
 def test_importing_smexec_is_light() -> None:
-    heavy = {"boto3", "botocore", "aioboto3", "aiobotocore", "aiohttp", "moto", "numpy", "rich", "typer"}
+    aws = {"boto3", "botocore", "aioboto3", "aiobotocore", "aiohttp", "moto"}
+    heavy = {"joblib", "numpy", "rich", "typer", *aws}
     program = (
         "import json, sys, time\n"
         "start = time.perf_counter(); import smexec; took = time.perf_counter() - start\n"
