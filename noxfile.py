@@ -76,8 +76,8 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=["3.13", "3.14"])
 def contract(session: nox.Session) -> None:
-    """CPython's own executor tests, against smexec on the local service."""
-    install(session, "local", groups=("tests",))
+    """The tests that CPython has of its executors, and joblib of its backends, on the local service."""
+    install(session, "all", groups=("tests",))
     session.run("pytest", "tests/contract", *session.posargs)
 
 
