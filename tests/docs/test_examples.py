@@ -41,7 +41,7 @@ def service() -> Iterator[smexec.testing.LocalService]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if program(page)], ids=lambda page: page.stem)
 def test_examples_run(page: Path, tmp_path: Path, service: smexec.testing.LocalService) -> None:
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"{page.stem}_page.py"  # a name that hides no library's
     script.write_text(program(page), encoding="utf-8")
     environment = {**os.environ, **service.environment}
     command = [sys.executable, "-W", "error", str(script)]
