@@ -140,7 +140,7 @@ def _check(max_workers: int | None = None, **settings: Any) -> tuple[Settings, F
     """The settings, and what they allow."""
     SageMakerExecutor(max_workers, **settings)  # an error belongs to the line that is wrong
     made = table.make(settings, os.environ)
-    cpus = len(os.sched_getaffinity(0)) if made.is_local else vcpus(made.instance_type)
+    cpus = len(os.sched_getaffinity(0)) if made.is_local else min(map(vcpus, made.instance_type))
     slots = (made.slots or cpus) * made.instance_count
     return made, Fleet(max_workers or DEFAULT_MAX_WORKERS, slots, grows=max_workers is None)
 
@@ -158,7 +158,7 @@ class _Calls:
 
     def submit(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Future[Any]:
         """One more. :raises smexec.errors.CallNotPicklable: it cannot be sent"""
-        arguments = pickling.dump_arguments(fn, args, kwargs, self._caller, self._sharing)
+        arguments = pickling.dump_arguments(fn, args, kwargs, self._caller, sharing=self._sharing)
         future = self._executor._submit(self._function(fn), arguments, self._kind)  # noqa: SLF001
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)

@@ -25,6 +25,9 @@ _EASE = 0.25  # the share of the quiet time so far that is waited again
 #: what comes later still is found when its job's status says that it has ended.
 OVERLAP = 4_000  # milliseconds
 
+#: Seconds that a worker may try to write one event: five times twenty, its pauses, and as much again.
+SLOWEST = 300.0
+
 #: How wrong the client's clock may be: AWS refuses requests that are signed for another time than this.
 SKEW = 900.0  # seconds
 
@@ -67,6 +70,14 @@ class Tail:
     def start_after(self) -> str:
         """S3's StartAfter: names of events begin with their time."""
         return f"{max(0, self.newest - OVERLAP):013d}"
+
+    def late_after(self, begin: float) -> str:
+        """The same for what a job, which began then, may have written too late to be listed in its turn.
+
+        :param begin: seconds of the client's clock
+        """
+        latest = self.newest - int(SLOWEST * 1000)
+        return Tail(max(latest, int((begin - SKEW) * 1000))).start_after
 
     def take(self, names: Iterable[str]) -> list[Event]:
         """The events among the names that were not read before, in the order of their times.

@@ -23,10 +23,10 @@ class Kind:
     """Calls of one kind may share a batch.
 
     :ivar group: tells kinds apart: the settings, the ``map`` that the calls came from
-    :ivar limit: most calls in a batch; None: those that wait are divided among the jobs that may be started
+    :ivar limit: most calls in a batch; None: a job's part of all that are under way
     :ivar linger: seconds without a further call after which those that wait have waited enough
     :ivar patience: the same for the oldest of them, whatever comes; None: as ``linger``
-    :ivar slots: how many a job runs at a time: where they are divided, no job gets fewer
+    :ivar slots: how many a job runs at a time: its part is never less
     """
 
     group: Hashable
@@ -61,17 +61,20 @@ class Packer(Generic[T]):
         """:param size: bytes that travel for it alone"""
         self._queues.setdefault(kind, deque()).append(_Waiting(item, size, now))
 
-    def take(self, now: float, *, free: int = 1, flush: bool, wanted: Callable[[T], bool]) -> list[T]:
+    def take(
+        self, now: float, *, part: int = BATCH_CALLS, flush: bool, wanted: Callable[[T], bool]
+    ) -> list[T]:
         """The next batch: of the kind that has waited longest among those that need not wait on; or none.
 
-        :param free: how many jobs may be started
+        :param part: a job's part of the calls that are under way, for kinds without a limit
         :param flush: no more calls will come: nobody lingers
         :param wanted: calls of which it is not true are dropped
         """
         ready = [kind for kind in list(self._queues) if self._is_ready(kind, now, flush, wanted)]
         if not ready:
             return []
-        return self._fill(min(ready, key=lambda kind: self._queues[kind][0].since), free, wanted)
+        kind = min(ready, key=lambda kind: self._queues[kind][0].since)
+        return self._fill(kind, max(part, kind.slots) if kind.limit is None else kind.limit, wanted)
 
     def next_due(self) -> float | None:
         """When a call that waits now will have lingered enough; None if none waits."""
@@ -87,13 +90,11 @@ class Packer(Generic[T]):
         is_full = kind.limit is not None and len(queue) >= kind.limit
         return flush or is_full or _due(kind, queue) <= now
 
-    def _fill(self, kind: Kind, free: int, wanted: Callable[[T], bool]) -> list[T]:
+    def _fill(self, kind: Kind, most: int, wanted: Callable[[T], bool]) -> list[T]:
         queue = self._queues[kind]
-        limit = max(share(len(queue), free), kind.slots) if kind.limit is None else kind.limit
-        most = min(BATCH_CALLS, limit)
         batch: list[T] = []
         size = 0
-        while queue and len(batch) < most:
+        while queue and len(batch) < min(most, BATCH_CALLS):
             if batch and size + queue[0].size > BATCH_BYTES:
                 break
             waiting = queue.popleft()

@@ -13,7 +13,7 @@ import anyio.lowlevel
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
 from smexec.core.market import Market, Trail
-from smexec.core.packing import Packer
+from smexec.core.packing import Packer, share
 from smexec.core.run import Run
 from smexec.core.work import Call, Outcome
 from smexec.engine.flight import Flight, Passenger, Ticket
@@ -91,22 +91,21 @@ class Crew:
         flight = ticket.flight
         if flight is None:
             del self._aboard[ticket]
-        elif not flight.is_wanted:
+            return
+        flight.unwanted.add(passenger.number)
+        if not flight.is_wanted:
             self._stop(flight)
 
     def stop(self, ticket: Ticket) -> None:
         """End this call: with its job, unless others in it are wanted. Then nobody waits for it any more."""
         flight, passenger = ticket.flight, self._aboard.get(ticket)
-        if flight is None or passenger is None:
+        if flight is None or passenger is None or passenger.number not in flight.passengers:  # it is landing
             return
-        call = next((call for call, other in flight.passengers.items() if other is passenger), None)
-        if call is None:  # it is just landing
-            return
-        passenger.stopped = True
+        flight.unwanted.add(passenger.number)
         if flight.is_wanted:
             stopped = JobStopped("the call was stopped; its process goes on while other calls run in its job")
             stopped.locate(job_name=flight.name)
-            self._tasks.start_soon(self._land, flight, [(call, Outcome(error=stopped))])
+            self._tasks.start_soon(self._land, flight, [(passenger.number, Outcome(error=stopped))])
         else:
             self._stop(flight)
 
@@ -132,10 +131,10 @@ class Crew:
         return float("inf") if due is None else max(0.0, due - anyio.current_time())
 
     def _launch_what_is_ready(self) -> None:
-        while (free := self._max_workers - self._in_flight) > 0:
+        while self._in_flight < self._max_workers:
             batch = self._packer.take(
                 anyio.current_time(),
-                free=free,
+                part=share(len(self._aboard), self._max_workers),
                 flush=self._closing,
                 wanted=lambda one: one.ticket in self._aboard,
             )
@@ -194,9 +193,7 @@ class Crew:
 
     async def _land(self, flight: Flight, ended: Sequence[tuple[int, Outcome]]) -> None:
         """Resolve the futures of these calls; those that have landed before are left alone."""
-        landing = [
-            (flight.passengers.pop(call), outcome) for call, outcome in ended if call in flight.passengers
-        ]
+        landing = [(flight.leave(call), outcome) for call, outcome in ended if call in flight.passengers]
         if not flight.passengers:
             self._tracker.leave(flight)
         await in_thread(lambda: settle_all(landing))

@@ -33,21 +33,16 @@ class Passenger:
     """A call that has not landed, with its future.
 
     :ivar call: None until it is pickled, and again as soon as it is uploaded
-    :ivar stopped: by the user; its future is about to say so
+    :ivar number: in the batch of its job
     """
 
-    __slots__ = ("call", "future", "stopped", "ticket")
+    __slots__ = ("call", "future", "number", "ticket")
 
     def __init__(self, call: Call | None, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
         self.call = call
         self.future = future
         self.ticket = ticket
-        self.stopped = False
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether anybody still waits for it."""
-        return not (self.stopped or self.future.cancelled())
+        self.number = 0
 
     @property
     def status(self) -> str:
@@ -68,6 +63,8 @@ class Flight:
     :ivar passengers: those that have not landed, by their numbers in the batch
     :ivar trail: what has become of the flights that had these passengers before
     :ivar machine: the one of ``trail.left`` that is tried
+    :ivar unwanted: those of them that were cancelled or stopped
+    :ivar heard: the names of its events that have been read
     :ivar doing: actions under way, each in a task of its own
     """
 
@@ -82,11 +79,13 @@ class Flight:
     job: Job | None = None
     stop_wanted: bool = False
     landed: bool = False
+    unwanted: set[int] = field(default_factory=set)
+    heard: set[str] = field(default_factory=set)
     doing: set[Action] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        for passenger in self.passengers.values():
-            passenger.ticket.flight = self
+        for number, passenger in self.passengers.items():
+            passenger.number, passenger.ticket.flight = number, self
 
     @classmethod
     def board(
@@ -110,8 +109,15 @@ class Flight:
             place=None,
             job=None,
             landed=False,
+            unwanted=set(),
+            heard=set(),
             doing=set(),
         )
+
+    def leave(self, number: int) -> Passenger:
+        """One of the passengers is about to land."""
+        self.unwanted.discard(number)
+        return self.passengers.pop(number)
 
     def take_batch(self) -> Batch:
         """What is to be uploaded, for good: nothing of the user's is kept."""
@@ -133,11 +139,6 @@ class Flight:
         return action in self.doing
 
     @property
-    def unwanted(self) -> list[int]:
-        """The calls that nobody waits for any more."""
-        return [call for call, passenger in self.passengers.items() if not passenger.is_wanted]
-
-    @property
     def is_wanted(self) -> bool:
         """Whether anybody still waits for one of its calls, and has not ended it."""
-        return not self.stop_wanted and any(passenger.is_wanted for passenger in self.passengers.values())
+        return not self.stop_wanted and len(self.unwanted) < len(self.passengers)

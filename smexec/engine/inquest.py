@@ -44,16 +44,14 @@ class Inquest:
             return []
         return await self._open(flight, event.number, envelope)
 
-    async def last_words(self, flight: Flight) -> AsyncIterator[list[News]]:
-        """All that a job wrote that has ended: it may be younger than our last look, or in its output."""
+    async def last_words(self, flight: Flight, tail: cadence.Tail) -> AsyncIterator[list[News]]:
+        """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
         if flight.place is None or flight.job is None:
             return
         folder = Keys(flight.place.root, self._run.id).events
-        earliest = flight.job.created_at - cadence.SKEW  # in the containers' time
-        start = cadence.Tail(newest=int(earliest * 1000)).start_after
-        async for names in s3.names(self._aws, folder, start):
+        async for names in s3.names(self._aws, folder, tail.late_after(flight.job.created_at)):
             for event in map(Event.parse, names):
-                if event is not None and event.job == flight.name:
+                if event is not None and event.job == flight.name and event.name not in flight.heard:
                     yield await self.read(flight, folder + event.name)
         async for number, envelope in self._in_output(flight):
             yield await self._open(flight, number, envelope)

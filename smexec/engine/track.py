@@ -97,9 +97,12 @@ class Tracker:
                 await self._news.wait()
                 continue
             try:
+                # Asked first: of a job that has ended all news are listed after that, and an inquest, which
+                # lists once more, is held only into those that have left calls without a word.
+                statuses = await self._look_at_statuses() if self._status_is_due() else {}
                 await self._look_at_events()
-                if self._status_is_due():
-                    await self._look_at_statuses()
+                for flight, status in statuses.items():
+                    self.observe(flight, status)
                 self._refused_since = None
             except ServiceError as error:
                 await self._refused(error)
@@ -123,29 +126,26 @@ class Tracker:
         dying = any(flight.job.is_dying for flight in self._followed.values() if flight.job)
         return anyio.current_time() - self._asked_at >= cadence.status_delay(self._quiet, dying)
 
-    async def _look_at_statuses(self) -> None:
+    async def _look_at_statuses(self) -> dict[Flight, StatusSeen]:
         flights = dict(self._followed)
-        if not flights:  # the last one landed while events were listed
-            return
         since = min(flight.job.created_at for flight in flights.values() if flight.job)
-        seen = await training.statuses(self._aws, self._run.id, flights, since)
+        listed = await training.statuses(self._aws, self._run.id, flights, since)
         self._asked_at = anyio.current_time()
-        for name, status in seen.items():
-            self.observe(flights[name], status)
-        for name in flights.keys() - seen.keys():
-            await self._look_at_unlisted(flights[name])
+        seen = {flights[name]: status for name, status in listed.items()}
+        for name in flights.keys() - listed.keys():
+            seen |= await self._look_at_unlisted(flights[name])
+        return seen
 
-    async def _look_at_unlisted(self, flight: Flight) -> None:
+    async def _look_at_unlisted(self, flight: Flight) -> dict[Flight, StatusSeen]:
         """The list is late now and then. A job that it leaves out for long is asked for by name."""
         if flight.job is None or time.time() - flight.job.created_at < UNLISTED:
-            return
+            return {}
         try:
             description = await training.describe(self._aws, flight.name)
         except NotFound:  # deleted: whether it had an outcome, S3 still tells
-            self.observe(flight, StatusSeen("Stopped", "Stopped"))
-        else:
-            status = StatusSeen(description["TrainingJobStatus"], description.get("SecondaryStatus", ""))
-            self.observe(flight, status)
+            return {flight: StatusSeen("Stopped", "Stopped")}
+        status = StatusSeen(description["TrainingJobStatus"], description.get("SecondaryStatus", ""))
+        return {flight: status}
 
     @property
     def _quiet(self) -> float:
@@ -184,6 +184,7 @@ class Tracker:
                 await self._stop(flight)
             case ReadNews(uri):
                 await self._hear(flight, await self._inquest.read(flight, uri))
+                flight.heard.add(uri.rpartition("/")[2])
             case Do.INVESTIGATE:
                 await self._investigate(flight)
             case Do.CONCLUDE_STOPPED:
@@ -213,7 +214,8 @@ class Tracker:
             announce(passenger.future)
 
     async def _investigate(self, flight: Flight) -> None:
-        async for news in self._inquest.last_words(flight):
+        tail = self._tails.get(flight.place.root, cadence.Tail()) if flight.place else cadence.Tail()
+        async for news in self._inquest.last_words(flight, tail):
             await self._hear(flight, news)
         if flight.passengers:
             error = await self._inquest.why(flight)

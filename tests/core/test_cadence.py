@@ -133,3 +133,10 @@ def test_the_next_listing_begins_an_overlap_before_the_newest() -> None:
 def test_what_others_put_there_does_not_stop_the_watch(name: str) -> None:
     event = Event(1, "job", 1)
     assert Tail().take([name, event.name]) == [event]
+
+
+def test_what_came_late_is_looked_for_where_it_can_be() -> None:
+    """In a long run not from its beginning; for a young job not before its own."""
+    assert Tail(newest=10_000_000).late_after(begin=0.0) == f"{10_000_000 - 300_000 - OVERLAP:013d}"
+    assert Tail(newest=10_000_000).late_after(begin=20_000.0) == f"{20_000_000 - 900_000 - OVERLAP:013d}"
+    assert Tail().late_after(begin=0.0) == "0000000000000"

@@ -96,15 +96,16 @@ def test_calls_that_keep_coming_are_waited_for_but_not_for_ever(pauses: list[flo
 
 
 @given(st.integers(1, 200), st.integers(1, 20))
-def test_without_a_limit_all_that_waits_is_divided_among_the_free_jobs(calls: int, free: int) -> None:
+def test_without_a_limit_each_job_gets_its_part(calls: int, jobs: int) -> None:
     packer: Packer[int] = Packer()
     for number in range(calls):
         packer.add(number, Kind("map", limit=None), 1, now=0.0)
-    sizes = [
-        len(packer.take(0.0, free=left, flush=False, wanted=lambda _: True)) for left in range(free, 0, -1)
-    ]
-    assert not packer
-    assert max(sizes) - min(sizes) <= 1
+    part = share(calls, jobs)
+    sizes = []
+    while packer:
+        sizes.append(len(packer.take(0.0, part=part, flush=False, wanted=lambda _: True)))
+    assert len(sizes) <= jobs
+    assert set(sizes[:-1]) <= {part}
 
 
 def test_a_call_waits_for_company_only_as_long_as_it_may() -> None:
@@ -132,7 +133,7 @@ def test_what_one_job_runs_at_a_time_is_not_divided() -> None:
     kind = Kind("joblib", limit=None, slots=4)
     for name in "abcdef":
         packer.add(name, kind, 1, now=0.0)
-    batches = [packer.take(0.0, free=3, flush=False, wanted=bool) for _ in range(2)]
+    batches = [packer.take(0.0, part=2, flush=False, wanted=bool) for _ in range(2)]
     assert batches == [["a", "b", "c", "d"], ["e", "f"]]
 
 
