@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from smexec.worker.protocol import Event
 
 EVENTS_SOONEST, EVENTS_LATEST = 0.05, 1.0  # seconds between two listings of events
-EVENTS_SOONEST_OF_MANY = 0.4  # while more calls are in flight than somebody waits for one by one
+EVENTS_SOONEST_OF_MANY = 0.5  # while more calls are in flight than somebody waits for one by one
 _MANY = 8
 STATUS_SOONEST, STATUS_LATEST = 1.0, 10.0  # ListTrainingJobs: 2 requests/s for a whole account
 DYING_LATEST = 1.0  # while a job is being stopped, say
