@@ -8,11 +8,13 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   └── ImageNotFound        no stock image for this region and Python
     ├── SerializationError
     │   ├── CallNotPicklable     the function or an argument cannot be sent
+    │   ├── FutureNotPicklable   a future is not among the arguments of a call
     │   ├── CallNotReadable      it arrived, but cannot be loaded in the container
     │   │   └── MissingModule    ... because the container lacks a module
     │   ├── ResultNotPicklable   the call returned something that cannot be sent back
     │   ├── ExceptionNotPicklable  the call raised something that cannot be sent back
     │   └── ResultNotReadable    it came back, but cannot be loaded here
+    ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
     ├── CallEnded                the call ended without returning or raising an Exception
@@ -111,6 +113,10 @@ class CallNotPicklable(SerializationError, TypeError):
     """The function or an argument cannot be pickled. Raised by ``submit`` itself: nothing was started."""
 
 
+class FutureNotPicklable(SerializationError, TypeError):
+    """A future stands for its value among the arguments of a call, and cannot be pickled anywhere else."""
+
+
 class CallNotReadable(SerializationError):
     """The call cannot be unpickled in the container; the remote traceback is the ``__cause__``."""
 
@@ -143,6 +149,13 @@ class ExceptionNotPicklable(SerializationError):
 
 class ResultNotReadable(SerializationError):
     """The outcome came back whole but cannot be unpickled here."""
+
+
+class DependencyFailed(SmexecError):
+    """The call has not run: another one failed, whose value is one of its arguments.
+
+    That one's exception is the ``__cause__``.
+    """
 
 
 class SignatureError(SmexecError):

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import Executor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -18,7 +18,7 @@ from smexec.capture.sharing import Sharing
 from smexec.core import packing
 from smexec.core import settings as table
 from smexec.core.packing import Kind
-from smexec.core.work import Call, Function, Pickled
+from smexec.core.work import Call, Dependency, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
@@ -84,7 +84,8 @@ class SageMakerExecutor(Executor):
         kind = Kind(group="submit", limit=limit, linger=_LINGER if limit > 1 else 0.0)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
-        dump = functools.partial(pickling.dump_arguments, fn, args, kwargs, caller)
+        refer = functools.partial(_dependency, self._engine, fn, caller, {})
+        dump = functools.partial(pickling.dump_arguments, fn, args, kwargs, caller, refer=refer)
         try:
             return self._submit(function, dump(most=_QUICK if awaiting.in_async_code() else None), kind)
         except pickling.TooLarge:
@@ -147,8 +148,10 @@ class SageMakerExecutor(Executor):
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
         kind = self._kind_of_map(how.chunksize, arguments.visible(how.buffersize))
-        sharing = Sharing(still=arguments.still and how.buffersize is None)
-        dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing)
+        known: weakref.WeakValueDictionary[Future[Any], Dependency] = weakref.WeakValueDictionary()
+        refer = functools.partial(_dependency, self._engine, fn, caller, known)
+        sharing = Sharing(still=arguments.still and how.buffersize is None, refer=refer)
+        dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing, refer=refer)
         submit = functools.partial(_submit_to, weakref.ref(self), function, dump, kind)
         return Results(submit, arguments, how)
 
@@ -190,6 +193,26 @@ class SageMakerExecutor(Executor):
         counts = self._engine.counts()
         calls = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none in flight"
         return f"<SageMakerExecutor run={self.run_id} max_workers={self._max_workers} calls: {calls}>"
+
+
+def _dependency(
+    engine: Engine,
+    fn: Callable[..., Any],
+    caller: str | None,
+    known: MutableMapping[Future[Any], Dependency],
+    thing: object,
+) -> Dependency | None:
+    """What stands for a future among the arguments of calls; None for anything else.
+
+    :param known: what stands for it already, so that its value is pickled once
+    """
+    if not isinstance(thing, Future):
+        return None
+    dump = functools.partial(pickling.dump_value, fn, caller)
+    dependency = known.get(thing) or thing.dependency_in(engine, dump)
+    if dependency is not None:
+        known[thing] = dependency
+    return dependency
 
 
 def _submit_to(

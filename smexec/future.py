@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+import functools
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from smexec import awaiting
+from smexec.core.work import Dependency
+from smexec.errors import FutureNotPicklable
 
 if TYPE_CHECKING:
     from smexec.engine.engine import Engine
     from smexec.engine.flight import Ticket
+    from smexec.worker.protocol import Buffer
 
 T = TypeVar("T")
 
@@ -112,6 +116,26 @@ class Future(concurrent.futures.Future[T]):
         if self.cancelled() and not awaiting.in_trio():
             raise asyncio.CancelledError  # as of asyncio's own futures
         return self.result()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """:raises smexec.errors.FutureNotPicklable: always; among the arguments of a call none is pickled"""
+        raise FutureNotPicklable(
+            "a future stands for its value among the arguments of submit and map, in lists, dicts and other "
+            "objects there too; it cannot be pickled by itself, nor as a part of a function"
+        )
+
+    def dependency_in(self, engine: Engine, dump: Callable[[Any], Sequence[Buffer]]) -> Dependency | None:
+        """What stands for it in calls of that engine's; None if no call will ever resolve it.
+
+        :param dump: pickles the value where their jobs cannot find it in S3
+        :raises RuntimeError: in a forked child, to which the outcome would never come
+        """
+        if self._engine is None or self._ticket is None:
+            return None
+        self._check_process()
+        ticket = self._ticket if self._engine is engine else None
+        stored = functools.partial(getattr, ticket, "stored", None)
+        return Dependency(self, stored, functools.cache(lambda: dump(self.result())))
 
     def _check_process(self) -> None:
         if self._engine and not self.done():

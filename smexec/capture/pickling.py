@@ -23,6 +23,7 @@ from typing import Any
 
 import cloudpickle
 
+from smexec.capture.referring import Refer, dump_whole, refer_to_none
 from smexec.capture.sharing import Sharing
 from smexec.core.work import Function, Pickled
 from smexec.errors import CallNotPicklable
@@ -35,6 +36,7 @@ _DEEPEST, _MOST_CHILDREN = 20, 10_000  # how far the culprit is looked for in wh
 
 _registering = threading.RLock()
 _registered: Counter[str] = Counter()  # module → the dumps under way that have it registered by value
+
 
 class TooLarge(Exception):
     """A pickle has more bytes than there was time for."""
@@ -61,11 +63,13 @@ def dump_arguments(
     caller: str | None,
     *,
     sharing: Sharing | None = None,
+    refer: Refer = refer_to_none,
     most: int | None = None,
 ) -> Pickled:
     """A call's arguments, pickled. Arrays lie outside the pickle: their own memory, uncopied.
 
     :param sharing: what knows of the arguments of other calls
+    :param refer: tells futures, whose values the call will have
     :param most: bytes of the pickle
     :raises CallNotPicklable: naming the argument
     :raises TooLarge: it would be more than ``most``
@@ -74,11 +78,23 @@ def dump_arguments(
         try:
             if sharing is not None:
                 return sharing.dump(args, kwargs)
-            return Pickled(dump((tuple(args), dict(kwargs)), _Bounded(most) if most else None))
+            return dump_whole((tuple(args), dict(kwargs)), refer, _Bounded(most) if most else None)
         except TooLarge:
             raise
         except Exception as error:
-            raise _refused(_culprit(args, kwargs), error) from error
+            raise _refused(_culprit(args, kwargs, refer), error) from error
+
+
+def dump_value(function: Callable[..., Any], caller: str | None, value: Any) -> list[Buffer]:
+    """What another call has ended with, pickled as an argument of this function.
+
+    :raises CallNotPicklable: it cannot be pickled
+    """
+    with _by_value(_homes(function, caller)):
+        try:
+            return dump(value)
+        except Exception as error:
+            raise _refused(f"a future's value ({type(value).__name__})", error) from error
 
 
 class _Bounded(io.BytesIO):
@@ -208,34 +224,34 @@ def _is_users_file(name: str) -> bool:
     return not any(name.startswith(paths[kind] + "/") for kind in ("stdlib", "platstdlib"))
 
 
-def _culprit(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def _culprit(args: Sequence[Any], kwargs: Mapping[str, Any], refer: Refer) -> str:
     """Which argument it is, and what in it, found by trying each alone."""
     parts = [(f"argument {position}", value) for position, value in enumerate(args)]
     parts += [(f"argument {name}=", value) for name, value in kwargs.items()]
     for name, value in parts:
-        error = _refusal(value)
+        error = _refusal(value, refer)
         if error is None:
             continue
         named = f"{name} ({type(value).__name__})"
-        path, inner = ("", value) if isinstance(error, RecursionError) else _innermost_culprit(value)
+        path, inner = ("", value) if isinstance(error, RecursionError) else _innermost_culprit(value, refer)
         return f"{named}, at {path} ({type(inner).__name__})," if path else named
     return "the arguments"
 
 
-def _refusal(value: Any) -> Exception | None:
+def _refusal(value: Any, refer: Refer) -> Exception | None:
     try:
-        dump(value)
+        dump_whole(value, refer)
     except Exception as error:
         return error
     return None
 
 
-def _innermost_culprit(value: Any) -> tuple[str, Any]:
+def _innermost_culprit(value: Any, refer: Refer) -> tuple[str, Any]:
     """How to get from a value to what in it cannot be pickled, as an expression: ``['model'].lock``."""
     path = ""
     for _ in range(_DEEPEST):
         children = itertools.islice(_children(value), _MOST_CHILDREN)
-        step = next(((name, child) for name, child in children if _refusal(child) is not None), None)
+        step = next(((name, child) for name, child in children if _refusal(child, refer) is not None), None)
         if step is None:
             break
         path, value = path + step[0], step[1]

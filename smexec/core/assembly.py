@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smexec.core.work import Batch, Call
+from smexec.core.work import Batch, Call, Dependency, Shared, Stored
 from smexec.worker import batch as wire
-from smexec.worker.protocol import Buffer
+from smexec.worker.protocol import Buffer, Header
 
 #: Sections of this many bytes travel as objects of their own, named by their digest: uploaded once for a run,
 #: whichever calls they belong to, and in parallel.
@@ -19,10 +19,12 @@ SHARED_BYTES = 1 << 20
 class Assembly:
     """:ivar body: of the batch's envelope
     :ivar shared: digest → bytes of the sections that travel beside it
+    :ivar values: the events with values that calls take as arguments
     """
 
     body: list[Buffer]
     shared: dict[str, Buffer]
+    values: list[str]
 
 
 def assemble(batch: Batch, header: Mapping[str, Any], digest: Callable[[Buffer], str]) -> Assembly:
@@ -31,7 +33,7 @@ def assemble(batch: Batch, header: Mapping[str, Any], digest: Callable[[Buffer],
     calls = [table.call(call) for call in batch.calls]
     shared = {number: name for number, name in enumerate(table.names) if name is not None}
     body = wire.encode(dict(header, sources=table.sources), calls, table.objects, table.sections, shared)
-    return Assembly(body, {name: table.sections[number] for number, name in shared.items()})
+    return Assembly(body, {name: table.sections[number] for number, name in shared.items()}, table.values)
 
 
 @dataclass
@@ -39,9 +41,10 @@ class _Table:
     digest: Callable[[Buffer], str]
     sections: list[Buffer] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)  # digests of the shared ones
-    objects: list[list[int]] = field(default_factory=list)  # functions and shared arguments
+    objects: list[list[int] | Header] = field(default_factory=list)  # functions and shared arguments
     sources: dict[str, str] = field(default_factory=dict)
     _by_digest: dict[str, int] = field(default_factory=dict)
+    _by_place: dict[Stored, int] = field(default_factory=dict)
     _by_owner: dict[int, int] = field(default_factory=dict)
     _by_pickle: dict[int, int] = field(default_factory=dict)
     _by_content: dict[tuple[bytes | int, ...], int] = field(default_factory=dict)
@@ -53,13 +56,28 @@ class _Table:
         own = [self.section(section) for section in call.arguments.sections]
         return wire.PackedCall(function, own, shared)
 
-    def _objects(self, *pickles: Sequence[Buffer]) -> list[int]:
+    @property
+    def values(self) -> list[str]:
+        """The events that hold the values which calls take as arguments."""
+        return list(dict.fromkeys(stored.event for stored in self._by_place))
+
+    def _objects(self, *items: Shared) -> list[int]:
         """Their numbers. What one call has twice, though equal, is two objects to it."""
         numbers: list[int] = []
-        for sections in pickles:
-            number = self._object(sections)
-            numbers.append(self._add(sections) if number in numbers else number)
+        for item in items:
+            assert not isinstance(item, Dependency)
+            if isinstance(item, Stored):
+                numbers.append(self._stored(item))
+                continue
+            number = self._object(item)
+            numbers.append(self._add(item) if number in numbers else number)
         return numbers
+
+    def _stored(self, stored: Stored) -> int:
+        if stored not in self._by_place:
+            self.objects.append(stored._asdict())
+            self._by_place[stored] = len(self.objects) - 1
+        return self._by_place[stored]
 
     def _object(self, sections: Sequence[Buffer]) -> int:
         """Its number. Equal pickles are one object: ``submit`` pickles a function anew each time."""

@@ -10,6 +10,7 @@ from smexec.core.work import Cargo, Place
 from smexec.worker import protocol
 
 _HYPERPARAMETER_LIMIT = 2500
+_BY_MANIFEST = (protocol.SHARED_CHANNEL, protocol.VALUES_CHANNEL)
 
 # Starts the worker once its digest holds: it comes from a bucket that others may be able to write to, and the
 # request is the one thing that does not. Nothing is imported from the working directory, which is the
@@ -77,12 +78,14 @@ def _channels(cargo: Cargo, keys: Keys) -> list[dict[str, Any]]:
         channels[protocol.KEY_CHANNEL] = keys.run_key
     if cargo.shares:
         channels[protocol.SHARED_CHANNEL] = keys.manifest(cargo.job)
+    if cargo.takes:
+        channels[protocol.VALUES_CHANNEL] = keys.values(cargo.job)
     return [
         {
             "ChannelName": name,
             "DataSource": {
                 "S3DataSource": {
-                    "S3DataType": "ManifestFile" if name == protocol.SHARED_CHANNEL else "S3Prefix",
+                    "S3DataType": "ManifestFile" if name in _BY_MANIFEST else "S3Prefix",
                     "S3Uri": uri,
                     "S3DataDistributionType": "FullyReplicated",
                 }

@@ -62,6 +62,10 @@ class Keys:
         """What the platform keeps of ``/opt/ml/checkpoints``."""
         return f"{self.root}/runs/{self.run}/checkpoints/{job}/"
 
+    def values(self, job: str) -> str:
+        """Which events a job needs for the values in them: a manifest, too."""
+        return f"{self.root}/runs/{self.run}/batches/{job}/values"
+
     @property
     def shared(self) -> str:
         """The folder of large sections, each named by its digest."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from smexec.core.packing import Kind
 from smexec.core.settings import Settings
@@ -25,16 +27,44 @@ class Function:
     sources: Mapping[str, str]
 
 
+class Stored(NamedTuple):
+    """A value that lies in S3, where the job that made it has left it.
+
+    :ivar event: the name of the object, below those of the run
+    :ivar call: which call of that job it is the value of
+    """
+
+    event: str
+    call: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dependency:
+    """A future among a call's arguments: its value is to take its place.
+
+    :ivar stored: tells where the jobs of the call's run find the value, once there is one; None: nowhere
+    :ivar pickle: gives them the value itself then
+    """
+
+    future: Future[Any]
+    stored: Callable[[], Stored | None]
+    pickle: Callable[[], Sequence[Buffer]]
+
+
+Shared: TypeAlias = Sequence[Buffer] | Stored | Dependency
+
+
 @dataclass(frozen=True, eq=False)
 class Pickled:
-    """A call's, pickled.
+    """A call's arguments, pickled.
 
     :ivar sections: the pickle of ``(args, kwargs)`` and its out-of-band buffers
-    :ivar shared: the same of each large object that it refers to by number, as other calls do
+    :ivar shared: what it refers to by number: the same of each large object that other calls have too, and
+        values of other calls
     """
 
     sections: Sequence[Buffer]
-    shared: Sequence[Sequence[Buffer]] = ()
+    shared: Sequence[Shared] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +80,16 @@ class Call:
     arguments: Pickled
     settings: Settings
     kind: Kind
+
+    @property
+    def dependencies(self) -> list[Dependency]:
+        """What must have a value before it can travel."""
+        return [item for item in self.arguments.shared if isinstance(item, Dependency)]
+
+    def having(self, value: Callable[[Dependency], Shared]) -> Call:
+        """The call with a value in the place of each dependency."""
+        shared = [value(item) if isinstance(item, Dependency) else item for item in self.arguments.shared]
+        return dataclasses.replace(self, arguments=Pickled(self.arguments.sections, shared))
 
     @property
     def prefix(self) -> str:
@@ -87,6 +127,7 @@ class Cargo:
     :ivar function: the name of the function that is called first, for people
     :ivar worker_sha256: of the layer that can read it
     :ivar shares: whether it has shared sections, listed in its manifest
+    :ivar takes: the same for values of other calls
     """
 
     job: str
@@ -94,6 +135,7 @@ class Cargo:
     function: str
     worker_sha256: str
     shares: bool = False
+    takes: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,10 +157,14 @@ class Place:
 
 @dataclass
 class Outcome:
-    """What a call ended with: a value, or an exception."""
+    """What a call ended with: a value, or an exception.
+
+    :ivar stored: where the value lies; None: not where other jobs could find it
+    """
 
     value: Any = None
     error: BaseException | None = None
+    stored: Stored | None = None
 
     def take(self) -> tuple[Any, BaseException | None]:
         """Value and error, for good: whoever carried the outcome keeps no reference to what was in it."""

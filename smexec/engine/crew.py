@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +17,7 @@ from smexec.core.market import Market, Trail
 from smexec.core.packing import Packer, share
 from smexec.core.run import Run
 from smexec.core.work import Call, Outcome
+from smexec.engine.connections import DependencyCancelled, Wait, connected
 from smexec.engine.flight import Flight, Passenger, Ticket
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import notify_cancelled, settle_all
@@ -32,14 +34,22 @@ class Crew:
     """Packs what waits into jobs, launches them, watches them, lands their calls.
 
     :param aboard: all calls that have not landed, by their tickets; the engine adds, the crew removes
+    :param post: has the crew do something, from any thread
     """
 
     def __init__(
-        self, aws: Client, ground: Ground, run: Run, max_workers: int, aboard: dict[Ticket, Passenger]
+        self,
+        aws: Client,
+        ground: Ground,
+        run: Run,
+        max_workers: int,
+        aboard: dict[Ticket, Passenger],
+        post: Callable[[Callable[[Crew], None]], None],
     ) -> None:
         self._run = run
         self._max_workers = max_workers
         self._aboard = aboard
+        self._post = post
         self._packer: Packer[Passenger] = Packer()
         self._numbers = itertools.count(1)
         self._in_flight = 0  # jobs that are being created or watched
@@ -74,13 +84,22 @@ class Crew:
 
     def take(self, passenger: Passenger) -> None:
         """A new call."""
-        call = passenger.call
+        call, ticket = passenger.call, passenger.ticket
         assert call is not None
-        self._packer.add(passenger, call.kind, call.size, anyio.current_time())
+        if call.dependencies:
+            Wait(call.dependencies, lambda: self._post(lambda crew: crew.connect(ticket)))
+        else:
+            self._packer.add(passenger, call.kind, call.size, anyio.current_time())
 
     def prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
         """A new call that takes long to make."""
         self._tasks.start_soon(self._prepare, passenger, make)
+
+    def connect(self, ticket: Ticket) -> None:
+        """What this call waited for has landed."""
+        passenger = self._aboard.get(ticket)
+        if passenger is not None and passenger.call is not None:
+            self.prepare(passenger, partial(connected, passenger.call))
 
     def withdraw(self, ticket: Ticket) -> None:
         """This call is not wanted any more; if no other of its job is, neither is the job."""
@@ -118,6 +137,9 @@ class Crew:
     async def _prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
         try:
             passenger.call = await in_thread(make)
+        except DependencyCancelled:
+            await in_thread(passenger.future.cancel)
+            self.withdraw(passenger.ticket)
         except Exception as error:
             failed = Outcome(error=error)
             await in_thread(lambda: settle_all([(passenger, failed)]))

@@ -180,7 +180,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         try:
             async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
-                crew = Crew(aws, base, self.run, self._max_workers, self._aboard)
+                crew = Crew(aws, base, self.run, self._max_workers, self._aboard, self._post)
                 await crew.work(self._inbox, self._posted)
         except Exception as error:
             self._give_up(error)

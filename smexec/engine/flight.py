@@ -9,19 +9,21 @@ from typing import Any
 from smexec.core.lifecycle import Action, Do, Job, ReadNews
 from smexec.core.market import Machine, Trail
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Cargo, Place
+from smexec.core.work import Batch, Call, Cargo, Place, Stored
 
 
 class Ticket:
     """One call's: what its future knows of where it is.
 
     :ivar flight: the job that carries it, once there is one
+    :ivar stored: where its value lies, once it has landed with one
     """
 
-    __slots__ = ("flight",)
+    __slots__ = ("flight", "stored")
 
     def __init__(self) -> None:
         self.flight: Flight | None = None
+        self.stored: Stored | None = None
 
     @property
     def job_name(self) -> str | None:

@@ -42,7 +42,7 @@ class Inquest:
         envelope = await s3.get(self._aws, uri)
         if event is None or envelope is None:
             return []
-        return await self._open(flight, event.number, envelope)
+        return await self._open(flight, event.number, envelope, event.name)
 
     async def last_words(self, flight: Flight, tail: cadence.Tail) -> AsyncIterator[list[News]]:
         """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
@@ -111,5 +111,7 @@ class Inquest:
                 if envelope is not None:
                     yield int(name), envelope
 
-    async def _open(self, flight: Flight, number: int, envelope: Buffer) -> list[News]:
-        return await in_thread(lambda: outcomes.read(self._run.key, flight.name, number, envelope))
+    async def _open(
+        self, flight: Flight, number: int, envelope: Buffer, event: str | None = None
+    ) -> list[News]:
+        return await in_thread(lambda: outcomes.read(self._run.key, flight.name, number, envelope, event))

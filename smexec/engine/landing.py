@@ -40,6 +40,7 @@ def settle(future: concurrent.futures.Future[Any], outcome: Outcome) -> None:
 def settle_all(landing: Iterable[tuple[Passenger, Outcome]]) -> None:
     """Resolve many at once."""
     for passenger, outcome in landing:
+        passenger.ticket.stored = outcome.stored  # first: who waits for the future asks
         settle(passenger.future, outcome)
 
 

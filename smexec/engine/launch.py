@@ -18,7 +18,7 @@ from smexec.aws.border import LimitReached
 from smexec.aws.client import Client
 from smexec.aws.together import together
 from smexec.capture.layers import worker_layer
-from smexec.core.assembly import assemble
+from smexec.core.assembly import Assembly, assemble
 from smexec.core.lifecycle import Job
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
@@ -74,11 +74,13 @@ class Launcher:
         await self._share(keys.worker_file(layer.sha256), layer.content, kms_key)
         if kms_key:
             await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
-        envelope, shared = await in_thread(lambda: self._assemble(job, batch))
-        await self._upload(keys, job, envelope, shared, kms_key)
-        return Cargo(job, batch.settings, batch.function, layer.sha256, shares=bool(shared))
+        assembly = await in_thread(lambda: self._assemble(job, batch))
+        await self._upload(keys, job, assembly, kms_key)
+        has = {"shares": bool(assembly.shared), "takes": bool(assembly.values)}
+        return Cargo(job, batch.settings, batch.function, layer.sha256, **has)
 
-    def _assemble(self, job: str, batch: Batch) -> tuple[list[Buffer], dict[str, Buffer]]:
+    def _assemble(self, job: str, batch: Batch) -> Assembly:
+        """What is to be uploaded, its body sealed."""
         header = {
             "python": protocol.python_version(sys.version_info),
             "slots": batch.settings.slots,
@@ -86,17 +88,20 @@ class Launcher:
             "timeout": batch.settings.timeout_per_call,
         }
         assembly = assemble(batch, header, self._digests.of(batch.calls[0].function))
-        return protocol.seal(self._run.key, protocol.batch_purpose(job), assembly.body), assembly.shared
+        assembly.body = protocol.seal(self._run.key, protocol.batch_purpose(job), assembly.body)
+        return assembly
 
-    async def _upload(
-        self, keys: Keys, job: str, envelope: list[Buffer], shared: dict[str, Buffer], kms_key: str | None
-    ) -> None:
-        works = [partial(s3.put, self._aws, keys.batch(job), envelope, kms_key)]
-        for digest, section in shared.items():
+    async def _upload(self, keys: Keys, job: str, assembly: Assembly, kms_key: str | None) -> None:
+        works = [partial(s3.put, self._aws, keys.batch(job), assembly.body, kms_key)]
+        for digest, section in assembly.shared.items():
             works.append(partial(self._share, keys.shared + digest, section, kms_key))
-        if shared:
-            manifest = json.dumps([{"prefix": keys.shared}, *shared]).encode()
-            works.append(partial(s3.put, self._aws, keys.manifest(job), [manifest], kms_key))
+        for uri, folder, names in (
+            (keys.manifest(job), keys.shared, list(assembly.shared)),
+            (keys.values(job), keys.events, assembly.values),
+        ):
+            if names:
+                manifest = json.dumps([{"prefix": folder}, *names]).encode()
+                works.append(partial(s3.put, self._aws, uri, [manifest], kms_key))
         await together(works, len(works))
 
     async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:

@@ -10,34 +10,39 @@ from typing import Any, NamedTuple
 
 from smexec import errors
 from smexec.capture import pickling
-from smexec.core.work import Outcome
+from smexec.core.work import Outcome, Stored
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Header
 
 
 class News(NamedTuple):
-    """What a job wrote of one of its calls: that it has started (no ``header``), or how it ended."""
+    """What a job wrote of one of its calls: that it has started (no ``header``), or how it ended.
+
+    :ivar event: the object in S3 that says so, by its name; None: it came with the job's output
+    """
 
     call: int
     header: Header | None
     sections: Sequence[memoryview]
+    event: str | None = None
 
 
 #: The call that a word about the whole batch is said of: it is every call's outcome.
 ALL_CALLS = -1
 
 
-def read(key: bytes, job: str, number: int, envelope: Buffer) -> list[News]:
+def read(key: bytes, job: str, number: int, envelope: Buffer, event: str | None = None) -> list[News]:
     """What an envelope tells, once its signature holds. Unpickles nothing.
 
+    :param event: its name, if it is an object in S3
     :raises errors.SignatureError: it was not written by this run's worker
     """
     try:
         header, sections = protocol.unseal(key, protocol.events_purpose(job, number), envelope)
         parts = iter(sections)
         return [
-            News(event["call"], event["outcome"], list(itertools.islice(parts, event["sections"])))
-            for event in header["events"]
+            News(told["call"], told["outcome"], list(itertools.islice(parts, told["sections"])), event)
+            for told in header["events"]
         ]
     except (protocol.BadSignature, ValueError, KeyError) as error:
         raise _forged(job, error) from error
@@ -52,6 +57,8 @@ def outcome_of(news: News, job: str) -> Outcome:
     outcome = _outcome(news.header, news.sections, job)
     if isinstance(outcome.error, errors.SmexecError) and news.header["outcome"] != protocol.RAISED:
         outcome.error.locate(job_name=job, failure_reason=news.header.get("message"))
+    if news.header["outcome"] == protocol.VALUE and news.event is not None:
+        outcome.stored = Stored(news.event, news.call)
     return outcome
 
 

@@ -2,7 +2,7 @@
 
 Its envelope's header lists the calls; their pickles are its sections. A large section (an array, say, that
 many calls share) is not in the envelope but an object of its own, named by its digest, which the signed
-header states.
+header states. What another call has ended with lies where its job wrote it (see ``values``).
 
 Whatever is handed out may be written to, as it could be where it came from, and nobody else sees it:
 small sections are copies; a large one is mapped anew each time, and only pages that are changed take memory.
@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import mmap
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 from . import protocol
+from .extent import Extent
 from .protocol import Buffer, Header
+from .values import Values
+
+Section = Union[Buffer, Extent]
 
 
 class PackedCall(NamedTuple):
@@ -41,8 +44,8 @@ class PackedCall(NamedTuple):
 class Batch(NamedTuple):
     """What a job is to do.
 
-    :ivar objects: functions and large arguments: for each, the sections that hold it
-    :ivar sections: their bytes, or the file of a large one
+    :ivar objects: functions, large arguments, other calls' values: for each, the sections that hold it
+    :ivar sections: their bytes, or where in a file those are
     :ivar slots: how many calls run at a time; None: one for each CPU
     :ivar timeout: seconds that one call may take
     :ivar gpus: GPUs for each call; 0: all calls see all
@@ -50,7 +53,7 @@ class Batch(NamedTuple):
 
     calls: List[PackedCall]
     objects: List[List[int]]
-    sections: List[Union[Buffer, Path]]
+    sections: List[Section]
     sources: Dict[str, str]
     slots: Optional[int]
     timeout: Optional[float]
@@ -73,18 +76,19 @@ class Batch(NamedTuple):
 
     def _own(self, number: int) -> Buffer:
         section = self.sections[number]
-        return _mapped(section) if isinstance(section, Path) else bytearray(section)
+        return section.mapped() if isinstance(section, Extent) else bytearray(section)
 
 
 def encode(
     header: Header,
     calls: Sequence[PackedCall],
-    objects: Sequence[Sequence[int]],
+    objects: Sequence[Union[Sequence[int], Header]],
     sections: Sequence[Buffer],
     shared: Dict[int, str],
 ) -> List[Buffer]:
     """The body of a batch's envelope.
 
+    :param objects: for each its sections; or, of another call's value, the event and the call
     :param sections: all that the calls refer to; those in ``shared`` may be empty here
     :param shared: position → SHA-256 of the sections that travel as objects of their own
     """
@@ -93,19 +97,21 @@ def encode(
     return protocol.encode_body(whole, [sections[number] for number in inline])
 
 
-def decode(header: Header, inline: Sequence[memoryview], folder: Path) -> Batch:
+def decode(header: Header, inline: Sequence[memoryview], folder: Path, values: Values) -> Batch:
     """The inverse.
 
     :param folder: where the shared sections lie
-    :raises protocol.BadSignature: a shared section is not what the header says
+    :raises protocol.BadSignature: a shared section is not what the header says, or a value not its job's
     """
-    sections: Dict[int, Union[Buffer, Path]] = dict(zip(header["inline"], inline))  # noqa: B905  # 3.8 has no strict
+    given: Dict[int, Section] = dict(zip(header["inline"], inline))  # noqa: B905  # 3.8 has no strict
     for number, digest in header["shared"]:
-        sections[number] = _verified(folder / digest, digest)
+        given[number] = _verified(folder / digest, digest)
+    sections = [given[number] for number in range(len(given))]
+    objects = [_numbers(item, sections, values) for item in header["objects"]]
     return Batch(
         calls=[PackedCall(*call) for call in header["calls"]],
-        objects=header["objects"],
-        sections=[sections[number] for number in range(len(sections))],
+        objects=objects,
+        sections=sections,
         sources=header.get("sources", {}),
         slots=header.get("slots"),
         timeout=header.get("timeout"),
@@ -121,16 +127,18 @@ def read(path: Path) -> bytearray:
     return content
 
 
-def _verified(path: Path, digest: str) -> Path:
-    if hashlib.sha256(_mapped(path)).hexdigest() != digest:
+def _numbers(item: Union[List[int], Header], sections: List[Section], values: Values) -> List[int]:
+    """Of an object's sections. Those of another call's value are added to the others."""
+    if isinstance(item, list):
+        return item
+    found = values.of(item["event"], item["call"])
+    sections.extend(found)
+    return list(range(len(sections) - len(found), len(sections)))
+
+
+def _verified(path: Path, digest: str) -> Extent:
+    extent = Extent(path)
+    if hashlib.sha256(extent.mapped()).hexdigest() != digest:
         message = "the shared section {} is not what the client uploaded".format(digest)
         raise protocol.BadSignature(message)
-    return path
-
-
-def _mapped(path: Path) -> memoryview:
-    """A file's bytes, as memory of which only what is written to is a copy."""
-    if not path.stat().st_size:  # which cannot be mapped
-        return memoryview(bytearray())
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    return extent

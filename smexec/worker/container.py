@@ -25,6 +25,7 @@ class OptMl:
         self.resources = root / "input" / "config" / "resourceconfig.json"
         self.batch = root / "input" / "data" / protocol.BATCH_CHANNEL / protocol.BATCH_FILE
         self.shared = root / "input" / "data" / protocol.SHARED_CHANNEL
+        self.values = root / "input" / "data" / protocol.VALUES_CHANNEL
         self.key = root / "input" / "data" / protocol.KEY_CHANNEL / protocol.KEY_FILE
         self.failure = root / "output" / "failure"
         self.output = root / "output" / "data" / protocol.OUTPUT_FOLDER

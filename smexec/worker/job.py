@@ -20,6 +20,7 @@ from .post import Post
 from .protocol import Header
 from .signals import Signals
 from .slot import Board
+from .values import Values
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def _attend(opt_ml: OptMl, signals: Signals) -> int:
         mine = protocol.python_version(sys.version_info)
         if header["python"] != mine:
             return _refuse(opt_ml, post, _mismatch(header["python"], mine))
-        batch = batches.decode(header, sections, opt_ml.shared)
+        batch = batches.decode(header, sections, opt_ml.shared, Values(opt_ml.values, orders.key))
     except protocol.BadSignature as error:
         return _refuse(opt_ml, post, {"outcome": protocol.BAD_SIGNATURE, "message": str(error)})
     calls = _left(todo.of(len(batch.calls)), orders, post)

@@ -35,6 +35,7 @@ assert (len(MAGIC) + MAC_SIZE + _LENGTH.size) % ALIGNMENT == 0
 WORKER_CHANNEL = "smexec_worker"
 BATCH_CHANNEL = "smexec_batch"
 SHARED_CHANNEL = "smexec_shared"
+VALUES_CHANNEL = "smexec_values"
 KEY_CHANNEL = "smexec_key"
 WORKER_FILE = "worker.pyz"
 BATCH_FILE = "batch"
@@ -160,14 +161,15 @@ def encode_body(header: Header, sections: Sequence[Buffer]) -> List[Buffer]:
     """Header and sections as they stand in an envelope, the sections uncopied."""
     views = [memoryview(section).cast("B") for section in sections]
     text = json.dumps(dict(header, sizes=[view.nbytes for view in views])).encode()
-    text += b" " * _padding(len(text))
+    text += b" " * padding(len(text))
     body: List[Buffer] = [_LENGTH.pack(len(text)), text]
     for view in views:
-        body += [view, bytes(_padding(view.nbytes))]
+        body += [view, bytes(padding(view.nbytes))]
     return body
 
 
-def _padding(size: int) -> int:
+def padding(size: int) -> int:
+    """Bytes that follow a section of this size."""
     return -size % ALIGNMENT
 
 
@@ -184,7 +186,7 @@ def decode_body(body: Buffer) -> Tuple[Header, List[memoryview]]:
     sections = []
     for size in header["sizes"]:
         sections.append(view[start : start + size])
-        start += size + _padding(size)
+        start += size + padding(size)
     if start != view.nbytes:
         message = "{} bytes where the header speaks of {}".format(view.nbytes, start)
         raise ValueError(message)

@@ -12,10 +12,11 @@ from smexec.core import assembly
 from smexec.core.assembly import Assembly, assemble
 from smexec.core.packing import Kind
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Function, Pickled
+from smexec.core.work import Batch, Call, Function, Pickled, Stored
 from smexec.worker import batch as wire
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Header
+from smexec.worker.values import Values
 
 LARGE = 100
 SETTINGS, KIND = Settings(), Kind("map")
@@ -58,7 +59,8 @@ def header_of(made: Assembly) -> Header:
 def unpacked(made: Assembly, folder: Path) -> wire.Batch:
     for digest, section in made.shared.items():
         (folder / digest).write_bytes(section)
-    return wire.decode(*protocol.decode_body(bytearray(b"".join(made.body))), folder)
+    values = Values(folder, b"key")
+    return wire.decode(*protocol.decode_body(bytearray(b"".join(made.body))), folder, values)
 
 
 sections = st.lists(
@@ -158,3 +160,14 @@ def test_nothing_is_copied() -> None:
     array = bytearray(LARGE - 1)
     made = assembled(call(function(b"f"), array))
     assert any(isinstance(part, memoryview) and part.obj is array for part in made.body)
+
+
+def test_values_of_other_calls_are_objects_that_lie_elsewhere() -> None:
+    one, two, other = Stored("event 1", 0), Stored("event 1", 7), Stored("event 2", 0)
+    calls = [Call(FUNCTION, Pickled([b""], shared), SETTINGS, KIND) for shared in ([one, two], [other, one])]
+    made = assembled(*calls)
+    header = header_of(made)
+    assert made.values == ["event 1", "event 2"]
+    places = [{"event": name, "call": call} for name, call in (one, two, other)]
+    assert header["objects"] == [[0], *places]
+    assert [shared for *_, shared in header["calls"]] == [[1, 2], [3, 1]]

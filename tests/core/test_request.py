@@ -290,3 +290,14 @@ def test_defaults_are_a_valid_request() -> None:
     assert Settings() == make({}, {})
     request = requested()
     assert as_the_service_sees(request) == request
+
+
+@pytest.mark.parametrize("has", [{"shares": True}, {"takes": True}, {"shares": True, "takes": True}])
+def test_what_a_batch_has_besides_comes_by_manifests(has: dict[str, bool]) -> None:
+    cargo = Cargo("job", make({}, {}), "f", DIGEST, **has)
+    request = as_the_service_sees(create_training_job(cargo, "job", RUN, PLACE))
+    channels = request["InputDataConfig"]
+    sources = {channel["ChannelName"]: channel["DataSource"]["S3DataSource"] for channel in channels}
+    manifests = {name for name, source in sources.items() if source["S3DataType"] == "ManifestFile"}
+    assert manifests == {{"shares": "smexec_shared", "takes": "smexec_values"}[name] for name in has}
+    assert len({source["S3Uri"] for source in sources.values()}) == 2 + len(has)

@@ -73,6 +73,7 @@ def test_every_key_there_is() -> None:
     assert keys.run_key == "s3://b/p/runs/run1/key/key"
     assert keys.batch("job") == "s3://b/p/runs/run1/batches/job/batch"
     assert keys.manifest("job") == "s3://b/p/runs/run1/batches/job/manifest"
+    assert keys.values("job") == "s3://b/p/runs/run1/batches/job/values"
     assert keys.shared == "s3://b/p/runs/run1/shared/"
     assert keys.events == "s3://b/p/runs/run1/events/"
     assert keys.output_archive("job") == keys.output + "/job/output/output.tar.gz"

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from smexec.worker import batch, protocol
 from smexec.worker.batch import Batch, PackedCall
+from smexec.worker.extent import Extent
 from smexec.worker.protocol import BadSignature
+from smexec.worker.values import Values
 
 KEY = b"k" * 32
 contents = st.lists(st.binary(max_size=40), min_size=1, max_size=8)
@@ -32,7 +34,7 @@ def travel(
         (folder / digest).write_bytes(sections[number])
     body = batch.encode(header, calls, functions, sections, digests)
     envelope = bytearray(b"".join(protocol.seal(KEY, "batch j", body)))
-    return batch.decode(*protocol.unseal(KEY, "batch j", envelope), folder)
+    return batch.decode(*protocol.unseal(KEY, "batch j", envelope), folder, Values(folder, KEY))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -88,7 +90,7 @@ def test_a_shared_section_is_not_read_before_it_is_used(tmp_path: Path) -> None:
     """Its pages come from the file, whichever slot uses them."""
     content = bytes(10_000_000)
     unpacked = travel(tmp_path, [PackedCall(0, [1])], [[0]], [b"f", content], [1])
-    assert isinstance(unpacked.sections[1], Path)
+    assert isinstance(unpacked.sections[1], Extent)
     assert np.frombuffer(unpacked.arguments(0)[0], "u1").nbytes == len(content)
 
 
@@ -107,7 +109,7 @@ def test_a_shared_section_must_be_what_the_header_says(tmp_path: Path, forged: b
     body = batch.encode({}, [PackedCall(0, [0])], [[0]], [b""], {0: digest})
     (tmp_path / digest).write_bytes(forged)
     with pytest.raises(BadSignature, match=digest):
-        batch.decode(*protocol.decode_body(b"".join(body)), tmp_path)
+        batch.decode(*protocol.decode_body(b"".join(body)), tmp_path, Values(tmp_path, KEY))
 
 
 def test_a_file_is_read_into_memory_that_may_be_written_to(tmp_path: Path) -> None:
