@@ -134,8 +134,8 @@ class Future(concurrent.futures.Future[T]):
             return None
         self._check_process()
         ticket = self._ticket if self._engine is engine else None
-        stored = functools.partial(getattr, ticket, "stored", None)
-        return Dependency(self, stored, functools.cache(lambda: dump(self.result())))
+        pickled = functools.cache(lambda: dump(self.result()))
+        return Dependency(self, lambda: ticket.stored if ticket else None, pickled)
 
     def _check_process(self) -> None:
         if self._engine and not self.done():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from smexec import Future, SageMakerExecutor
-from smexec.errors import CallNotPicklable, DependencyFailed, FutureNotPicklable
+from smexec.errors import CallNotPicklable, DependencyFailed, FutureNotPicklable, SignatureError
 from smexec.testing import LocalService
 
 
@@ -55,7 +55,7 @@ def objects(service: LocalService, executor: SageMakerExecutor) -> dict[str, int
     """Key → bytes of what a run has in the bucket."""
     pages = service.client("s3").get_paginator("list_objects_v2").paginate(Bucket=service.bucket)
     found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
-    return {key.partition(executor.run_id)[2]: size for key, size in found.items() if executor.run_id in key}
+    return {key: size for key, size in found.items() if executor.run_id in key}
 
 
 def brought(service: LocalService, future: Future[Any]) -> list[str]:
@@ -231,6 +231,18 @@ def test_await(smexec_service: LocalService) -> None:
             return await executor.submit(size, large)
 
     assert asyncio.run(main()) == (5 << 20) + 1
+
+
+def test_a_value_that_another_has_written_is_not_unpickled(smexec_service: LocalService) -> None:
+    with SageMakerExecutor(max_workers=1) as executor:
+        first = executor.submit(abs, -1)
+        first.result()
+        for key in objects(smexec_service, executor):
+            if "/events/" in key:
+                smexec_service.client("s3").put_object(Bucket=smexec_service.bucket, Key=key, Body=b"forged")
+        error = executor.submit(negative, first).exception()
+        assert isinstance(error, SignatureError)
+        assert "not an envelope" in str(error)
 
 
 def test_with_large_arguments_that_a_map_has_in_common(smexec_service: LocalService) -> None:
