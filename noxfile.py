@@ -69,9 +69,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check all types, those of the tests too, with mypy --strict."""
+    """Check all types, those of the tests too, with mypy --strict; the public ones with pyright as well."""
     install(session, "all", groups=("types",))
     session.run("mypy", *session.posargs)
+    session.run("pyright")
 
 
 @nox.session(python=["3.13", "3.14"])

@@ -9,11 +9,14 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from smexec.executor import SageMakerExecutor
 from smexec.future import Future
-from smexec.results import Results
+from smexec.results import OfValues, Options, Results
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +52,14 @@ class RemoteFunction(Generic[P, T]):
         """Run as a job; the future has the outcome."""
         return self.executor.submit(self.local, *args, **kwargs)
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> Results[T]:
+    @overload
+    def map(self, *iterables: Iterable[Any], **options: Unpack[OfValues]) -> Results[T]: ...
+    @overload
+    def map(
+        self, *iterables: Iterable[Any], return_exceptions: bool, **options: Unpack[Options]
+    ) -> Results[T | BaseException]: ...
+
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Results[Any]:
         """A job for each tuple of arguments; options as in :meth:`SageMakerExecutor.map`."""
         return self.executor.map(self.local, *iterables, **options)
 

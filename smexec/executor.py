@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import Executor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from smexec import awaiting
 from smexec.capture import pickling
@@ -22,13 +22,16 @@ from smexec.core.work import Call, Dependency, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
-from smexec.results import Arguments, How, Results
+from smexec.results import Arguments, How, OfValues, Options, Results
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
 _PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
@@ -104,6 +107,29 @@ class SageMakerExecutor(Executor):
         self._engine.submit_later(lambda: Call(function, dump(), settings, kind), future, ticket)
         return future
 
+    # What the standard library's stubs do for the built-in map, which executors there have to do without.
+    @overload  # type: ignore[override]  # no results without an iterable
+    def map(self, fn: Callable[[A], T], a: Iterable[A], /, **how: Unpack[OfValues]) -> Results[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[[A, B], T], a: Iterable[A], b: Iterable[B], /, **how: Unpack[OfValues]
+    ) -> Results[T]: ...
+    @overload
+    def map(
+        self, fn: Callable[[A, B, C], T], a: Iterable[A], b: Iterable[B], c: Iterable[C], /,
+        **how: Unpack[OfValues],
+    ) -> Results[T]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[..., T], a: Iterable[Any], b: Iterable[Any], c: Iterable[Any], d: Iterable[Any], /,
+        *more: Iterable[Any], **how: Unpack[OfValues],
+    ) -> Results[T]: ...  # fmt: skip
+    @overload
+    def map(
+        self, fn: Callable[..., T], /, *iterables: Iterable[Any],
+        return_exceptions: bool, **how: Unpack[Options],
+    ) -> Results[T | BaseException]: ...  # fmt: skip
+
     def map(
         self,
         fn: Callable[..., T],
@@ -138,7 +164,17 @@ class SageMakerExecutor(Executor):
         how = How(timeout, chunksize, buffersize, ordered, return_exceptions)
         return self._map(fn, arguments, how, caller)
 
-    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Results[T]:
+    @overload
+    def starmap(
+        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Unpack[OfValues]
+    ) -> Results[T]: ...
+    @overload
+    def starmap(
+        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], *,
+        return_exceptions: bool, **how: Unpack[Options],
+    ) -> Results[T | BaseException]: ...  # fmt: skip
+
+    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Results[Any]:
         """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         return self._map(fn, Arguments.of_rows(arguments), How(**how), caller)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 from smexec import awaiting
 from smexec.awaiting import Said
@@ -90,6 +90,21 @@ class How:
             raise ValueError("buffersize must be None or > 0")
         if arguments.endless and self.buffersize is None:
             raise ValueError("the iterables have no end: give buffersize=, the most calls to be under way")
+
+
+class Options(TypedDict, total=False):
+    """The same for type checkers, but for ``return_exceptions``, which changes the type of the results."""
+
+    timeout: float | None
+    chunksize: int | None
+    buffersize: int | None
+    ordered: bool
+
+
+class OfValues(Options, total=False):
+    """Options with which the results are what the calls return and nothing else."""
+
+    return_exceptions: Literal[False]
 
 
 class Waiting(Protocol):

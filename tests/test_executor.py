@@ -193,7 +193,7 @@ def test_map_refuses_sizes_below_one(executor: SageMakerExecutor, bad: dict[str,
     with pytest.raises(ValueError, match="size must be"):
         executor.map(abs, [1], **bad)
     with pytest.raises(TypeError):
-        executor.map(abs, [1], buffersize="2")  # type: ignore[arg-type]
+        executor.map(abs, [1], buffersize="2")  # type: ignore[call-overload]
 
 
 def test_map_keeps_no_result_that_it_handed_out(executor: SageMakerExecutor) -> None:
