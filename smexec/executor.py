@@ -59,9 +59,11 @@ class SageMakerExecutor(Executor):
     def __init__(self, max_workers: int | None = None, **settings: Any) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
-        self._max_workers = max_workers or DEFAULT_MAX_WORKERS  # dask and others read this name
+        self._max_jobs = max_workers or DEFAULT_MAX_WORKERS
         self._settings = table.make(settings, os.environ)
-        self._engine = Engine(self._max_workers, self._settings)
+        # dask and others read this name: how many calls of submit() can be under way.
+        self._max_workers = self._max_jobs * self._settings.calls_per_job
+        self._engine = Engine(self._max_jobs, self._settings)
         # A dropped executor ends as the standard library's do: what was submitted still runs.
         closing = weakref.finalize(self, self._engine.close, wait=False)
         closing.atexit = False
@@ -195,7 +197,7 @@ class SageMakerExecutor(Executor):
         """:param visible: how many calls can be seen, if that is known"""
         limit = chunksize
         if limit is None and visible is not None:
-            limit = packing.share(visible, self._max_workers)
+            limit = packing.share(visible, self._max_jobs)
         if limit == 1:
             return Kind(group=object())
         return Kind(group=object(), limit=limit, linger=_LINGER, patience=_PATIENCE)
@@ -228,7 +230,7 @@ class SageMakerExecutor(Executor):
     def __repr__(self) -> str:
         counts = self._engine.counts()
         calls = ", ".join(f"{count} {status}" for status, count in counts.items()) or "none in flight"
-        return f"<SageMakerExecutor run={self.run_id} max_workers={self._max_workers} calls: {calls}>"
+        return f"<SageMakerExecutor run={self.run_id} max_workers={self._max_jobs} calls: {calls}>"
 
 
 def _dependency(
