@@ -106,7 +106,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure smexec beside others: ``nox -s bench -- fanout latency --quick``."""
-    install(session, "local", "report", groups=("bench",))
+    install(session, "local", "joblib", "report", groups=("bench",))
     # Each of the others is installed in an environment of its own there.
     environments = Path(session.create_tmp()).absolute() / "environments"
     session.run("python", "-m", "benchmarks", "--environments", str(environments), *session.posargs)

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import machine, report
+from benchmarks.awaits import awaits
 from benchmarks.fanout import long_calls, short_calls
 from benchmarks.first_result import first_result
 from benchmarks.footprint import footprint
 from benchmarks.growth import growth
 from benchmarks.latency import latency
+from benchmarks.parallel import parallel
 from benchmarks.setting import Setting
 from benchmarks.simulation import simulation
 from benchmarks.table import Result
@@ -29,6 +31,8 @@ BENCHMARKS: dict[str, Callable[[Setting], Result]] = {
     "fanout": long_calls,
     "short": short_calls,
     "latency": latency,
+    "joblib": parallel,
+    "awaits": awaits,
     "transfer": transfer,
     "growth": growth,
 }

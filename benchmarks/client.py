@@ -22,6 +22,7 @@ from smexec import testing
 
 CLIENTS = Path(__file__).parent / "clients"
 PATIENCE = 900.0  # seconds
+_OF_THE_SERVICE = frozenset({"smexec", "smexec_joblib", "sagemaker"})
 _LOOK = 0.1  # seconds between two looks at a client's threads
 
 #: The SageMaker SDK would report its use to a host outside.
@@ -54,7 +55,7 @@ def fan_out(order: Order, python: Path | None = None, **config: Any) -> Report:
     """
     python = python or Path(sys.executable)
     argument = json.dumps(dataclasses.asdict(order))
-    if order.library not in ("smexec", "sagemaker"):
+    if order.library not in _OF_THE_SERVICE:
         return Report(run(python, "fan_out.py", argument, {}), Counter())
     with service_with(python, **config) as service:
         figures = run(python, "fan_out.py", argument, environment_of(service))

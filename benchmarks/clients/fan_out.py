@@ -142,8 +142,29 @@ def smexec(order: Order) -> Iterator[Map]:
         yield lambda function, arguments: executor.map(function, arguments, ordered=order.ordered)
 
 
+@contextlib.contextmanager
+def smexec_joblib(order: Order) -> Iterator[Map]:
+    """The same through joblib."""
+    from joblib import Parallel, delayed, parallel_config
+
+    from smexec.joblib import register_sagemaker
+
+    register_sagemaker()
+
+    def map_(function: Callable[[float], Span], arguments: Iterable[float]) -> Iterable[Span]:
+        spans: Iterable[Span] = Parallel()(delayed(function)(argument) for argument in arguments)
+        return spans
+
+    with parallel_config(
+        "sagemaker", n_jobs=order.workers * order.slots, max_workers=order.workers, slots=order.slots,
+        instance_type="ml.m5.large", image_uri="python:local",
+    ):  # fmt: skip
+        yield map_
+
+
 LIBRARIES = {
-    library.__name__: library for library in (process_pool, loky, joblib, dask, lithops, sagemaker, smexec)
+    library.__name__: library
+    for library in (process_pool, loky, joblib, dask, lithops, sagemaker, smexec, smexec_joblib)
 }
 
 
