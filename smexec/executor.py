@@ -35,6 +35,7 @@ C = TypeVar("C")
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
 _PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
+_PICKLING, _ALL_PICKLED = 1.0, 60.0  # the same two for calls that are known to come
 _QUICK = 4 << 20  # bytes of a pickle: some hundredths of a second
 DEFAULT_MAX_WORKERS = 4  # what a new account may run at once, over all instance types
 
@@ -185,22 +186,26 @@ class SageMakerExecutor(Executor):
         how.check(arguments)
         self._engine.check_process()
         function = pickling.dump_function(fn, caller)
-        kind = self._kind_of_map(how.chunksize, arguments.visible(how.buffersize))
+        kind = self._kind_of_map(how, arguments)
         known: weakref.WeakValueDictionary[Future[Any], Dependency] = weakref.WeakValueDictionary()
         refer = functools.partial(_dependency, self._engine, fn, caller, known)
         sharing = Sharing(still=arguments.still and how.buffersize is None, refer=refer)
         dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing, refer=refer)
         submit = functools.partial(_submit_to, weakref.ref(self), function, dump, kind)
-        return Results(submit, arguments, how)
+        results: Results[T] = Results(submit, arguments, how)
+        self._engine.flush(kind)
+        return results
 
-    def _kind_of_map(self, chunksize: int | None, visible: int | None) -> Kind:
-        """:param visible: how many calls can be seen, if that is known"""
-        limit = chunksize
+    def _kind_of_map(self, how: How, arguments: Arguments) -> Kind:
+        limit, visible = how.chunksize, arguments.visible(how.buffersize)
         if limit is None and visible is not None:
             limit = packing.share(visible, self._max_jobs)
         if limit == 1:
             return Kind(group=object())
-        return Kind(group=object(), limit=limit, linger=_LINGER, patience=_PATIENCE)
+        if visible is None or how.buffersize is not None:
+            return Kind(group=object(), limit=limit, linger=_LINGER, patience=_PATIENCE)
+        # All are on their way, though each may take a while to pickle.
+        return Kind(group=object(), limit=limit, linger=_PICKLING, patience=_ALL_PICKLED)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls.

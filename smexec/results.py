@@ -128,7 +128,8 @@ class Results(Iterator[T], AsyncIterator[T]):
     """What ``map`` returns: iterate over it, or in async code ``async for``.
 
     Ends with the first call that raised, unless exceptions are to be returned. Calls whose results nobody
-    will take, since this was closed or dropped, are cancelled.
+    will take, since this was closed or dropped halfway, are cancelled. If it is dropped before the first was
+    taken, nobody wanted results, and the calls go on.
     """
 
     def __init__(self, submit: Submit, arguments: Arguments, how: How) -> None:
@@ -140,12 +141,11 @@ class Results(Iterator[T], AsyncIterator[T]):
         self._rest = arguments.rows
         if not how.buffersize:
             self._forget_arguments()
-        self._closing = weakref.finalize(self, _cancel, self._waiting)
-        self._closing.atexit = False
+        self._is_begun = False
 
     def close(self) -> None:
         """Nobody will take any more: cancel what has not started."""
-        self._closing()
+        _cancel(self._waiting)
         self._waiting = InOrder()
         self._forget_arguments()
 
@@ -180,6 +180,9 @@ class Results(Iterator[T], AsyncIterator[T]):
 
     def _refill(self) -> None:
         """For each result that is taken, one more call. :raises StopIteration: there are no more results"""
+        if not self._is_begun:
+            self._is_begun = True
+            weakref.finalize(self, _cancel, self._waiting).atexit = False
         if self._waiting:
             self._submit_next(self._rest, 1)
         if not self._waiting:

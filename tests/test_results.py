@@ -101,6 +101,21 @@ def test_an_argument_that_cannot_be_pickled_ends_what_was_begun_before_it(
     assert "none in flight" in repr(executor)
 
 
+def test_calls_go_on_if_nobody_takes_their_results(smexec_service: LocalService, tmp_path: Path) -> None:
+    """As in the standard library: some want what calls do to the world, and nothing else."""
+    with SageMakerExecutor(max_workers=2) as executor:
+        executor.map(lambda number: (tmp_path / str(number)).touch(), range(4))
+    assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "3"}
+
+
+def test_calls_are_cancelled_if_their_results_are_dropped_halfway(smexec_service: LocalService) -> None:
+    with SageMakerExecutor(max_workers=1) as executor:
+        results = executor.map(time.sleep, [0, 60], chunksize=1)
+        next(results)
+        del results
+    assert smexec_service.requests()["sagemaker.CreateTrainingJob"] <= 2
+
+
 def test_memory_is_flat_over_many_parameters(smexec_service: LocalService) -> None:
     """However many there are: what is held is the buffer."""
     levels = []

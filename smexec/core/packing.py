@@ -53,6 +53,7 @@ class Packer(Generic[T]):
 
     def __init__(self) -> None:
         self._queues: dict[Kind, deque[_Waiting[T]]] = {}
+        self._flushed: set[Kind] = set()
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -60,6 +61,11 @@ class Packer(Generic[T]):
     def add(self, item: T, kind: Kind, size: int, now: float) -> None:
         """:param size: bytes that travel for it alone"""
         self._queues.setdefault(kind, deque()).append(_Waiting(item, size, now))
+
+    def flush(self, kind: Kind) -> None:
+        """No more calls of this kind are on their way: those there are need not wait for others."""
+        if kind in self._queues:
+            self._flushed.add(kind)
 
     def take(
         self, now: float, *, part: int = BATCH_CALLS, flush: bool, wanted: Callable[[T], bool]
@@ -78,17 +84,21 @@ class Packer(Generic[T]):
 
     def next_due(self) -> float | None:
         """When a call that waits now will have lingered enough; None if none waits."""
-        return min((_due(kind, queue) for kind, queue in self._queues.items()), default=None)
+        return min(map(self._due, self._queues), default=None)
+
+    def _due(self, kind: Kind) -> float:
+        oldest, newest = self._queues[kind][0].since, self._queues[kind][-1].since
+        return oldest if kind in self._flushed else kind.due(oldest, newest)
 
     def _is_ready(self, kind: Kind, now: float, flush: bool, wanted: Callable[[T], bool]) -> bool:
         queue = self._queues[kind]
         while queue and not wanted(queue[0].item):
             queue.popleft()
         if not queue:
-            del self._queues[kind]
+            self._forget(kind)
             return False
         is_full = kind.limit is not None and len(queue) >= kind.limit
-        return flush or is_full or _due(kind, queue) <= now
+        return flush or is_full or self._due(kind) <= now
 
     def _fill(self, kind: Kind, most: int, wanted: Callable[[T], bool]) -> list[T]:
         queue = self._queues[kind]
@@ -102,12 +112,12 @@ class Packer(Generic[T]):
                 batch.append(waiting.item)
                 size += waiting.size
         if not queue:
-            del self._queues[kind]
+            self._forget(kind)
         return batch
 
-
-def _due(kind: Kind, queue: deque[_Waiting[T]]) -> float:
-    return kind.due(queue[0].since, queue[-1].since)
+    def _forget(self, kind: Kind) -> None:
+        del self._queues[kind]
+        self._flushed.discard(kind)
 
 
 def share(calls: int, jobs: int) -> int:

@@ -14,7 +14,7 @@ import anyio.lowlevel
 from smexec.aws.client import Client
 from smexec.core.lifecycle import StopWanted
 from smexec.core.market import Market, Trail
-from smexec.core.packing import Packer, share
+from smexec.core.packing import Kind, Packer, share
 from smexec.core.run import Run
 from smexec.core.work import Call, Outcome
 from smexec.engine.connections import DependencyCancelled, Wait, connected
@@ -100,6 +100,10 @@ class Crew:
         passenger = self._aboard.get(ticket)
         if passenger is not None and passenger.call is not None:
             self.prepare(passenger, partial(connected, passenger.call))
+
+    def flush(self, kind: Kind) -> None:
+        """All calls of this kind have been taken."""
+        self._packer.flush(kind)
 
     def withdraw(self, ticket: Ticket) -> None:
         """This call is not wanted any more; if no other of its job is, neither is the job."""

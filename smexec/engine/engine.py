@@ -22,6 +22,7 @@ from typing import Any
 
 from smexec.aws import training
 from smexec.aws.client import Client
+from smexec.core.packing import Kind
 from smexec.core.run import Run
 from smexec.core.settings import Settings
 from smexec.core.work import Call, Outcome
@@ -91,6 +92,10 @@ class Engine:
                 self._start()
             self._aboard[passenger.ticket] = passenger
         return passenger
+
+    def flush(self, kind: Kind) -> None:
+        """All calls of this kind have been submitted: they wait for no others."""
+        self._post(lambda crew: crew.flush(kind))
 
     def withdraw(self, ticket: Ticket) -> None:
         """The future of this ticket was cancelled."""

@@ -345,10 +345,15 @@ class Checkpoints:
         self._known = state
 
     async def keep_in_sync(self) -> NoReturn:
-        """Until cancelled."""
+        """Until cancelled; what is under way then is brought to its end, and its files are closed."""
         while True:
             await asyncio.sleep(SYNC_SECONDS)
-            await self.sync()
+            syncing = asyncio.ensure_future(self.sync())
+            try:
+                await asyncio.shield(syncing)
+            except asyncio.CancelledError:
+                await asyncio.wait([syncing])
+                raise
 
     async def _upload(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile: the next sync deletes it in S3

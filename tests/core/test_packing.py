@@ -167,3 +167,17 @@ def test_shares_suffice_and_none_could_be_smaller(number: int, jobs: int) -> Non
     size = share(number, jobs)
     assert size * jobs >= number
     assert size == 1 or (size - 1) * jobs < number
+
+
+def test_when_no_more_are_on_their_way_nobody_waits() -> None:
+    packer: Packer[str] = Packer()
+    kind = Kind("map", limit=3, linger=9.0)
+    packer.flush(kind)  # of nothing
+    packer.add("a", kind, 1, now=0.0)
+    assert packer.take(0.0, flush=False, wanted=bool) == []
+    packer.flush(kind)
+    assert packer.next_due() == 0.0
+    assert packer.take(0.0, flush=False, wanted=bool) == ["a"]
+    packer.add("b", kind, 1, now=1.0)  # one that waited for others, say
+    assert packer.take(1.0, flush=False, wanted=bool) == []
+    assert packer.next_due() == 10.0
