@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import pickle
 import threading
 import time
@@ -231,6 +232,31 @@ def test_await(smexec_service: LocalService) -> None:
             return await executor.submit(size, large)
 
     assert asyncio.run(main()) == (5 << 20) + 1
+
+
+def test_a_job_in_the_place_of_one_that_was_lost_finds_the_values_too(
+    smexec_service: LocalService, tmp_path: Path
+) -> None:
+    def begin_and_wait(number: int) -> int:
+        (tmp_path / os.environ["TRAINING_JOB_NAME"]).touch()
+        until(tmp_path / "go", None)
+        return number + 1
+
+    def jobs(count: int) -> list[str]:
+        while len(names := [path.name for path in tmp_path.iterdir()]) < count:
+            time.sleep(0.02)
+        return names
+
+    with SageMakerExecutor(max_workers=1) as executor:
+        first = executor.submit(abs, -1)
+        second = executor.submit(begin_and_wait, first)  # type: ignore[arg-type]
+        (lost,) = jobs(1)
+        smexec_service.break_down(lost)
+        ran = jobs(2)
+        (tmp_path / "go").touch()
+        assert second.result() == 2
+    assert set(ran) == {lost, second.job_name}
+    assert "smexec_values" in brought(smexec_service, second)
 
 
 def test_a_value_that_another_has_written_is_not_unpickled(smexec_service: LocalService) -> None:
