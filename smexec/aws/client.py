@@ -136,6 +136,8 @@ class Client:
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=50,
+            # boto would hash each body on the loop where there is no TLS. Checksums and our own signatures hold.
+            s3={"payload_signing_enabled": False},
         )
         url = self._endpoint.url if self._endpoint else None
         return self._open_session().client(service, config=config, endpoint_url=url)
