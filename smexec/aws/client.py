@@ -136,7 +136,7 @@ class Client:
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=50,
-            # boto would hash each body on the loop where there is no TLS. Checksums and our own signatures hold.
+            # Where there is no TLS boto would hash each body, on the loop. Checksums and our signatures hold.
             s3={"payload_signing_enabled": False},
         )
         url = self._endpoint.url if self._endpoint else None

@@ -10,6 +10,7 @@ from ending: see :class:`Apart`.
 
 from __future__ import annotations
 
+import abc
 import os
 import select
 import socket
@@ -32,12 +33,12 @@ _LARGEST = 1 << 14  # bytes of what a host tells
 _LENGTH = struct.Struct(">I")
 
 
-class Peer:
+class Peer(abc.ABC):
     """A host among others."""
 
+    @abc.abstractmethod
     def end(self, own: End, signals: Signals) -> End:
         """What the platform is to be told of this host, whose outcomes are out."""
-        raise NotImplementedError
 
 
 def join(orders: Orders, signals: Signals) -> Peer:
