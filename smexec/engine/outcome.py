@@ -27,10 +27,6 @@ class News(NamedTuple):
     event: str | None = None
 
 
-#: The call that a word about the whole batch is said of: it is every call's outcome.
-ALL_CALLS = -1
-
-
 def read(key: bytes, job: str, number: int, envelope: Buffer, event: str | None = None) -> list[News]:
     """What an envelope tells, once its signature holds. Unpickles nothing.
 

@@ -30,7 +30,7 @@ from smexec.core.work import Outcome
 from smexec.engine.flight import Flight
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import announce
-from smexec.engine.outcome import ALL_CALLS, News
+from smexec.engine.outcome import News
 from smexec.errors import ServiceError, SmexecError
 from smexec.worker import protocol
 
@@ -200,7 +200,7 @@ class Tracker:
                 self._hear_start(flight, piece.call)
             elif piece.header["outcome"] == protocol.STOPPED:
                 self.observe(flight, StopReported(piece.header["host"]))
-            elif piece.call == ALL_CALLS:
+            elif piece.call == protocol.ALL_CALLS:
                 ended += [piece._replace(call=call) for call in flight.passengers]
             elif piece.call in flight.passengers:
                 ended.append(piece)
