@@ -1,11 +1,11 @@
-"""What CreateTrainingJob checks beyond the shape of the request: members that depend on each other, the role,
-the inputs.
+"""What a Create…Job operation checks beyond the shape of the request: members that depend on each other, the
+role, the inputs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,25 +16,34 @@ from smexec.local.model import invalid
 PRINCIPAL = "sagemaker.amazonaws.com"
 
 
-def check_consistency(request: Mapping[str, Any]) -> None:
+def refuse_first(problems: Iterator[str]) -> None:
     """Refuse members that exclude or need each other.
 
     Raises:
         ServiceError: ValidationException for the first rule broken.
     """
-    problem = next(_inconsistencies(request), None)
+    problem = next(problems, None)
     if problem is not None:
         raise invalid(problem)
+
+
+def check_consistency(request: Mapping[str, Any]) -> None:
+    """Refuse a CreateTrainingJob request that contradicts itself.
+
+    Raises:
+        ServiceError: ValidationException.
+    """
+    refuse_first(_inconsistencies(request))
 
 
 def _inconsistencies(request: Mapping[str, Any]) -> Iterator[str]:
     yield from _algorithm_problems(request["AlgorithmSpecification"])
     yield from _resource_problems(request)
     yield from _time_problems(request)
-    yield from _duplicates(
+    yield from duplicates(
         "channel name", [channel["ChannelName"] for channel in request.get("InputDataConfig", ())]
     )
-    yield from _duplicates("tag key", [tag["Key"] for tag in request.get("Tags", ())])
+    yield from duplicates("tag key", [tag["Key"] for tag in request.get("Tags", ())])
     for channel in request.get("InputDataConfig", ()):
         if not channel["DataSource"]:
             yield f"Channel {channel['ChannelName']} must have an S3DataSource or a FileSystemDataSource."
@@ -56,7 +65,7 @@ def _resource_problems(request: Mapping[str, Any]) -> Iterator[str]:
     if any(group.get("InstanceCount", 1) < 1 for group in groups or [resources]):
         yield "InstanceCount in ResourceConfig must be at least 1."
     if groups:
-        yield from _duplicates("instance group name", [group["InstanceGroupName"] for group in groups])
+        yield from duplicates("instance group name", [group["InstanceGroupName"] for group in groups])
     if resources.get("KeepAlivePeriodInSeconds") and (groups or request.get("EnableManagedSpotTraining")):
         yield "KeepAlivePeriodInSeconds is not supported with managed spot training or with instance groups."
 
@@ -72,12 +81,12 @@ def _time_problems(request: Mapping[str, Any]) -> Iterator[str]:
             )
     elif wait is not None:
         yield (
-            "Invalid MaxWaitTimeInSeconds. "
-            "It is only supported when EnableManagedSpotTraining is set to true"
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
         )
 
 
-def _duplicates(what: str, names: list[str]) -> Iterator[str]:
+def duplicates(what: str, names: list[str]) -> Iterator[str]:
+    """A problem for each name that is there more than once."""
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"Duplicate {what} '{name}'. Each {what} must be unique."
@@ -97,17 +106,14 @@ class Preconditions:
         self._region = region
         self._account = account
 
-    async def check(self, request: Mapping[str, Any]) -> None:
-        """Refuse a request whose role or inputs are not there.
+    async def check(self, role: str, inputs: Iterable[str]) -> None:
+        """Refuse a request whose role or inputs (S3 URIs) are not there.
 
         Raises:
             ServiceError: ValidationException.
         """
-        await self._check_role(request["RoleArn"])
-        sources = [
-            channel["DataSource"].get("S3DataSource") for channel in request.get("InputDataConfig", ())
-        ]
-        await asyncio.gather(*(self._check_input(s["S3Uri"], request["RoleArn"]) for s in sources if s))
+        await self._check_role(role)
+        await asyncio.gather(*(self._check_input(uri, role) for uri in inputs))
 
     async def _check_role(self, arn: str) -> None:
         account, name = arn.split(":")[4], arn.rpartition("/")[2]

@@ -46,6 +46,14 @@ class ServiceConfig:
         default=None,
         metadata=_about("memory of a container, as podman and docker write it: 512m, 4g", item=str),
     )
+    image: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_about(
+            "directory that stands for an image where no engine has any; see smexec.local.images",
+            live=True,
+            item=str,
+        ),
+    )
     rates: dict[str, float] = field(
         default_factory=dict,
         metadata=_about("requests per second of an API, over all clients", live=True, item=float),
@@ -65,6 +73,14 @@ class ServiceConfig:
     warm_pool_quotas: dict[str, int] = field(
         default_factory=dict,
         metadata=_about("instances of a type kept in warm pools; '*' for the others", live=True, item=int),
+    )
+    processing_quotas: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_about(
+            "instances of a type for processing jobs; '*' for the others, 'total' for all together",
+            live=True,
+            item=int,
+        ),
     )
     max_runtime_quota: int = field(
         default=432_000,
@@ -127,12 +143,12 @@ class ServiceConfig:
             raise ValueError(f"{name!r} cannot be set on a running service; these can: {known}")
         present = getattr(self, name)
         if "item" not in setting.metadata:
-            return _number(name, value, type(setting.default))
+            return _item(name, value, type(setting.default))
         if not isinstance(value, Mapping):
             raise TypeError(f"{name} must be a mapping, not {value!r}")
         merged = {**present, **value}
         kind = setting.metadata["item"]
-        return {key: _number(name, item, kind) for key, item in merged.items() if item is not None}
+        return {key: _item(name, item, kind) for key, item in merged.items() if item is not None}
 
     @classmethod
     def realistic(cls, **settings: Any) -> ServiceConfig:
@@ -178,8 +194,12 @@ def _settings() -> dict[str, dataclasses.Field[Any]]:
     return {setting.name: setting for setting in dataclasses.fields(ServiceConfig)}
 
 
-def _number(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
-    """`value` as `kind` (int or float), refusing what is no number; NaN would compare as no limit at all."""
+def _item(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
+    """`value` as `kind` (str, int or float), refusing other types; NaN would compare as no limit at all."""
+    if kind is str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} takes strings, not {value!r}")
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} takes numbers, not {value!r}")
     if math.isnan(value) or (kind is int and value != int(value)):

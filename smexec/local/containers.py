@@ -17,12 +17,13 @@ import shutil
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from smexec.local import shim
+from smexec.local.images import Image, find_image
 from smexec.local.layout import JobFailure
 
 KILLED = 128 + 9
@@ -56,9 +57,9 @@ class Spec:
 
     Attributes:
         name: unique on this machine.
-        image: the job's TrainingImage.
-        entrypoint: ContainerEntrypoint; empty: the image's own.
-        arguments: ContainerArguments; empty: ``train`` if the entry point is the image's own.
+        image: its name.
+        entrypoint: empty: the image's own.
+        arguments: empty: the image's own if the entry point is its own, too.
         environment: all variables of the command.
         opt_ml: the directory that it sees as /opt/ml.
         workdir: a directory of its own for a command that is not in an image.
@@ -131,11 +132,15 @@ class ProcessEngine:
     """Runs the command as a process of this machine, in namespaces as far as the system allows.
 
     The machine is the image: PATH and home directory are those of the service's user. ``scratch`` is for what
-    it tries out, a directory that goes with the service even if that is killed.
+    it tries out, a directory that goes with the service even if that is killed. ``images`` gives the
+    directories that stand for images, by name.
     """
 
-    def __init__(self, scratch: Path | None = None) -> None:
+    def __init__(
+        self, scratch: Path | None = None, images: Callable[[], Mapping[str, str]] = dict[str, str]
+    ) -> None:
         self._scratch = scratch
+        self._images = images
         self._level: asyncio.Task[tuple[str, ...]] | None = None
 
     def prepare(self) -> None:
@@ -155,10 +160,15 @@ class ProcessEngine:
 
     def plan(self, spec: Spec, namespaces: tuple[str, ...]) -> shim.Plan:
         """What the shim has to do. Writes what it needs for that into the container's directory."""
+        image = find_image(self._images(), spec.image)
+        if image:
+            image.place(spec.opt_ml)
+            spec = in_image(spec, image)
         if not spec.entrypoint:
             raise JobFailure(
                 f"ClientError: the process engine has no image {spec.image}, so it cannot know its command. "
-                "Give a ContainerEntrypoint, or run the service with the engine podman or docker."
+                "Give an entry point, or tell the service where the image's files are (--image NAME=DIR), "
+                "or run it with the engine podman or docker."
             )
         outside = [path for path in spec.mounts if not _OPT_ML.match(path)]
         if outside:
@@ -232,7 +242,7 @@ class CommandEngine:
         for name, value in {"HOME": "/root", **spec.environment}.items():
             options += ["--env", f"{name}={value}"]
         if not spec.entrypoint:
-            return [self.program, "run", *options, spec.image, *(spec.arguments or ["train"])]
+            return [self.program, "run", *options, spec.image, *spec.arguments]
         first, *rest = spec.entrypoint
         return [self.program, "run", *options, "--entrypoint", first, spec.image, *rest, *spec.arguments]
 
@@ -242,9 +252,24 @@ class CommandEngine:
         return [self.program, "rm", "--force", *at_once, spec.name]
 
 
-def engine_named(name: str, memory: str | None = None, scratch: Path | None = None) -> Engine:
+def engine_named(
+    name: str,
+    memory: str | None = None,
+    scratch: Path | None = None,
+    images: Callable[[], Mapping[str, str]] = dict[str, str],
+) -> Engine:
     """Of the service's configuration: process, podman or docker."""
-    return ProcessEngine(scratch) if name == "process" else CommandEngine(name, memory)
+    return ProcessEngine(scratch, images) if name == "process" else CommandEngine(name, memory)
+
+
+def in_image(spec: Spec, image: Image) -> Spec:
+    """The same container with what the image has for it: its command is all in the entry point."""
+    return dataclasses.replace(
+        spec,
+        entrypoint=image.command(spec.entrypoint, spec.arguments),
+        arguments=(),
+        environment={**image.env, **spec.environment},
+    )
 
 
 def without_mounts(spec: Spec) -> Spec:

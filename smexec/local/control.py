@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from aiohttp import web
 
 from smexec.local.faults import Fault
-from smexec.local.jobs import Interruption, TrainingJob
+from smexec.local.jobs import Interruption, Job
 from smexec.local.model import ServiceError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ControlApi:
         kind = order.get("kind", "interrupt")
         if kind not in get_args(Interruption):
             raise ValueError(f"kind must be one of {', '.join(get_args(Interruption))}, not {kind!r}")
-        job = self._service.store.get(order["job"])
+        job = self._service.account.job(order["job"])
         if job.ended is not None:
             raise ValueError(f"{job.name} has ended as {job.secondary_status}")
         if kind == "interrupt" and not job.spot:
@@ -120,7 +120,7 @@ class ControlApi:
             TimeoutError: with the state that there is instead.
         """
         if "job" in order:
-            job = self._service.store.get(order["job"])
+            job = self._service.account.job(order["job"])
             reached = self._status(job, set(order["statuses"]))
             state: Callable[[], dict[str, Any]] = job.summary
         else:
@@ -134,7 +134,7 @@ class ControlApi:
     def _count(self) -> dict[str, Any]:
         return dict(self._service.traffic.counts)
 
-    async def _status(self, job: TrainingJob, statuses: set[str]) -> None:
+    async def _status(self, job: Job, statuses: set[str]) -> None:
         while not statuses & {job.status, job.secondary_status}:
             await job.changed()
 

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from smexec.local.api import TrainingApi
+from smexec.local.api import Api
 from smexec.local.control import PREFIX
 from smexec.local.faults import Fault
 from smexec.local.model import ServiceError
@@ -46,7 +46,7 @@ class Front:
         self,
         *,
         control: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        api: TrainingApi,
+        api: Api,
         proxy: Proxy,
         traffic: Traffic,
         account: str,

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
-from smexec.local import layout as layouts
 from smexec.local.containers import Container, Engine, Spec
-from smexec.local.jobs import TrainingJob
-from smexec.local.layout import Host, Layout
+from smexec.local.layout import Layout
 from smexec.local.logs import LogStream
-from smexec.local.pipes import Pipe
-from smexec.local.shim import BROKEN
-from smexec.local.transfer import Checkpoints, Storage, fetch_channel, plan_channel
+from smexec.local.transfer import Storage
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the hosts of a job share of the service.
+    """What the containers share of the service.
 
     Attributes:
-        engine: runs the container.
+        engine: runs them.
         storage: S3.
         logs: a client of CloudWatch Logs.
         region: that the service plays.
-        endpoint_url: of the service, for the container's AWS clients.
+        endpoint_url: of the service, for the containers' AWS clients.
     """
 
     engine: Engine
@@ -37,56 +33,40 @@ class Surroundings:
     region: str
     endpoint_url: str
 
+    def reach(self) -> dict[str, str]:
+        """The variables that lead a container's AWS clients to the service. Not for network isolation."""
+        credentials = f"{self.endpoint_url}/_smexec/credentials"
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": credentials,
+        }
 
-class HostRun:
-    """One host during one attempt at a job. The directory is the host's own, and empty."""
 
-    def __init__(self, job: TrainingJob, host: Host, directory: Path, around: Surroundings) -> None:
-        self._job = job
-        self._request = job.request
-        self._host = host
+class ContainerRun:
+    """One container from its start to its end; orders may come before there is one."""
+
+    def __init__(self, around: Surroundings, log: LogStream) -> None:
+        self.log = log
         self._around = around
         self._container: Container | None = None
         self._orders: list[Callable[[Container], None]] = []
-        self._pipes: list[Pipe] = []
-        self._read_only: list[str] = []
-        checkpoints = job.request.get("CheckpointConfig")
-        self.layout = Layout(directory, checkpoints and PurePosixPath(checkpoints["LocalPath"]))
-        self._checkpoints = checkpoints and Checkpoints(
-            around.storage, checkpoints["S3Uri"], self.layout.checkpoints
-        )
-        milliseconds = int(job.clock() * 1000)
-        self._log = LogStream(around.logs, f"{job.name}/{host.name}-{milliseconds}", job.clock)
 
-    async def prepare(self) -> None:
-        """Everything that has to be there before the command starts.
-
-        Raises:
-            JobFailure: some of the input cannot be had.
-        """
-        self.layout.make()
-        self.layout.write_config(self._request, self._host)
-        await asyncio.gather(*(self._fetch(channel) for channel in self._request.get("InputDataConfig", ())))
-        if self._checkpoints:
-            await self._checkpoints.restore()
-
-    async def run(self) -> int:
+    async def run(self, spec: Spec) -> int:
         """The command, to its end: its exit code. All it wrote is in CloudWatch when this returns, none of
         it runs.
 
         Raises:
-            JobFailure: it cannot be started, or its input or checkpoints broke on the way.
+            JobFailure: it cannot be started.
         """
-        async with self._in_background():
-            container = self._container = await self._around.engine.start(self._spec())
-            try:
-                for order in self._orders:  # that came before there was a container
-                    order(container)
-                await self._log.copy(container.output)
-                return await container.wait()
-            finally:
-                container.kill()
-                await container.wait()
+        container = self._container = await self._around.engine.start(spec)
+        try:
+            for order in self._orders:  # that came before there was a container
+                order(container)
+            await self.log.copy(container.output)
+            return await container.wait()
+        finally:
+            container.kill()
+            await container.wait()
 
     def terminate(self) -> None:
         """SIGTERM to the command, now or as soon as it runs."""
@@ -102,78 +82,55 @@ class HostRun:
         else:
             self._orders.append(order)
 
-    async def save_checkpoints(self) -> None:
-        """After the end: what has changed since the last look.
+
+class HostRun(ABC):
+    """One host during one attempt at a job. The layout's directory is the host's own, and empty."""
+
+    def __init__(self, layout: Layout, container: ContainerRun) -> None:
+        self.layout = layout
+        self.container = container
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Everything that has to be there before the command starts.
+
+        Raises:
+            JobFailure: some of the input cannot be had.
+        """
+
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Its container, once all is prepared."""
+
+    @abstractmethod
+    def background(self) -> Iterable[Coroutine[Any, Any, Any]]:
+        """What goes on for as long as the command runs; an error there is the job's."""
+
+    @abstractmethod
+    def failure_reason(self, code: int) -> str:
+        """FailureReason for an exit code other than 0."""
+
+    async def save(self) -> None:  # noqa: B027  (most hosts have nothing of the kind)
+        """After the end: what has changed since the last look, of what is kept in S3 all the time.
 
         Raises:
             JobFailure: S3 does not take it.
         """
-        if self._checkpoints:
-            await self._checkpoints.sync()
 
-    def failure_reason(self, code: int) -> str:
-        """FailureReason for an exit code other than 0."""
-        told = self.layout.read_failure()
-        if code == BROKEN and not told:
-            image = self._request["AlgorithmSpecification"].get("TrainingImage", "")
-            return f"ClientError: The container of {image} cannot be started: {self._log.last_line}"
-        return f"AlgorithmError: {told}, exit code: {code}"
+    async def run(self) -> int:
+        """The command, to its end: its exit code.
 
-    async def _fetch(self, channel: Mapping[str, Any]) -> None:
-        group_names = channel["DataSource"].get("S3DataSource", {}).get("InstanceGroupNames")
-        hosts = layouts.hosts_of(self._request["ResourceConfig"])
-        sharing = [host.name for host in hosts if not group_names or host.group in group_names]
-        if self._host.name not in sharing:
-            return
-        storage, name = self._around.storage, channel["ChannelName"]
-        shard = (sharing.index(self._host.name), len(sharing))
-        transfers = await plan_channel(storage, channel, shard)
-        mode, path = layouts.input_mode(self._request, channel), self.layout.channel(name)
-        if mode == "Pipe":
-            gzip, record_io = channel["CompressionType"] == "Gzip", channel["RecordWrapperType"] == "RecordIO"
-            self._pipes.append(Pipe(storage, transfers, path, gzip=gzip, record_io=record_io))
-            return
-        await fetch_channel(storage, transfers, path)
-        if mode == "FastFile":
-            self._read_only.append(str(layouts.OPT_ML / "input" / "data" / name))
-
-    def _spec(self) -> Spec:
-        algorithm, network = (
-            self._request["AlgorithmSpecification"],
-            not self._request["EnableNetworkIsolation"],
-        )
-        hosts = layouts.hosts_of(self._request["ResourceConfig"])
-        return Spec(
-            # An engine may take a moment to forget the container of an earlier attempt: names differ.
-            name=f"{self._job.name}-{self._host.name}-{self.layout.directory.parent.name}",
-            image=algorithm.get("TrainingImage", ""),
-            entrypoint=algorithm.get("ContainerEntrypoint", ()),
-            arguments=algorithm.get("ContainerArguments", ()),
-            environment=self._environment(network=network),
-            opt_ml=self.layout.opt_ml,
-            workdir=self.layout.workdir,
-            read_only=self._read_only,
-            mounts=self.layout.mounts(),
-            hostname=self._host.name,
-            hosts={host.name: host.address(self._job.arn) for host in hosts},
-            network=network,
-        )
-
-    def _environment(self, *, network: bool) -> dict[str, str]:
-        """Credentials and endpoint are there only with a network, as on the platform."""
-        url = self._around.endpoint_url
-        reach = {"AWS_ENDPOINT_URL": url, "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}/_smexec/credentials"}
-        platform = layouts.environment(self._request, self._job.arn, self._host, self._around.region)
-        return {**(reach if network else {}), **platform}
+        Raises:
+            JobFailure: it cannot be started, or what goes on beside it broke.
+        """
+        async with self._in_background():
+            return await self.container.run(self.spec())
 
     @contextlib.asynccontextmanager
     async def _in_background(self) -> AsyncIterator[None]:
-        """Pipes and checkpoints, for as long as the command runs; an error of theirs is the job's."""
-        tasks = [asyncio.create_task(pipe.serve()) for pipe in self._pipes]
-        if self._checkpoints:
-            tasks.append(asyncio.create_task(self._checkpoints.keep_in_sync()))
+        tasks = [asyncio.create_task(work) for work in self.background()]
         for task in tasks:
-            task.add_done_callback(lambda _: self.kill())
+            task.add_done_callback(lambda _: self.container.kill())
         try:
             yield
             for task in tasks:
@@ -183,3 +140,13 @@ class HostRun:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def unstartable(image: str, log: LogStream) -> str:
+    """FailureReason when the container's world could not be made."""
+    return f"ClientError: The container of {image} cannot be started: {log.last_line}"
+
+
+def log_name(job: str, host: str, now: float) -> str:
+    """Of a job's stream: the time tells the attempts apart."""
+    return f"{job}/{host}-{int(now * 1000)}"

@@ -10,12 +10,13 @@ import hashlib
 import ipaddress
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 OPT_ML = PurePosixPath("/opt/ml")
+PROCESSING = OPT_ML / "processing"
 CHECKPOINTS = OPT_ML / "checkpoints"
 FAILURE_LIMIT = 1024  # characters of the failure file that become FailureReason
 NETWORK_INTERFACE = "eth0"
@@ -66,17 +67,20 @@ def hosts_of(resources: Mapping[str, Any]) -> list[Host]:
     ]
 
 
+def addresses(resources: Mapping[str, Any], job: str) -> dict[str, str]:
+    """Where the hosts of a job reach each other, by name."""
+    return {host.name: host.address(job) for host in hosts_of(resources)}
+
+
 @dataclass(frozen=True)
 class Layout:
     """The directories of one host.
 
     Attributes:
         directory: of the host, made and removed by the service.
-        checkpoint_path: where the container has its checkpoints; None without CheckpointConfig.
     """
 
     directory: Path
-    checkpoint_path: PurePosixPath | None = None
 
     @property
     def opt_ml(self) -> Path:
@@ -89,12 +93,37 @@ class Layout:
         return self.directory / "work"
 
     @property
-    def config(self) -> Path:  # noqa: D102
-        return self.opt_ml / "input" / "config"
-
-    @property
     def model(self) -> Path:  # noqa: D102
         return self.opt_ml / "model"
+
+    def overlaid(self) -> Iterable[str]:
+        """The directories below /opt/ml that the platform lays over an image."""
+        return ("model",)
+
+    def mounts(self) -> dict[str, Path]:
+        """What the platform lays over an image: path in the container to directory."""
+        return {str(OPT_ML / name): self.opt_ml / name for name in self.overlaid()}
+
+    def make(self) -> None:
+        """Make the directories, the host's own too."""
+        self.workdir.mkdir(parents=True)
+        for name in self.overlaid():
+            (self.opt_ml / name).mkdir(parents=True)
+
+
+@dataclass(frozen=True)
+class TrainingLayout(Layout):
+    """Those of a host of a training job.
+
+    Attributes:
+        checkpoint_path: where the container has its checkpoints; None without CheckpointConfig.
+    """
+
+    checkpoint_path: PurePosixPath | None = None
+
+    @property
+    def config(self) -> Path:  # noqa: D102
+        return self.opt_ml / "input" / "config"
 
     @property
     def output_data(self) -> Path:  # noqa: D102
@@ -117,39 +146,79 @@ class Layout:
         """Where an input channel lies."""
         return self.opt_ml / "input" / "data" / name
 
+    def overlaid(self) -> Iterable[str]:
+        """See :class:`Layout`."""
+        return ("input", "output", "model")
+
     def mounts(self) -> dict[str, Path]:
-        """What the platform lays over an image: path in the container to directory."""
-        mounts = {str(OPT_ML / name): self.opt_ml / name for name in ("input", "output", "model")}
-        return {**mounts, str(self.checkpoint_path or CHECKPOINTS): self.checkpoints}
+        """See :class:`Layout`."""
+        return {**super().mounts(), str(self.checkpoint_path or CHECKPOINTS): self.checkpoints}
 
     def make(self) -> None:
-        """Make the directories, the host's own too."""
-        for path in (self.config, self.channel("x").parent, self.model, self.output_data):
-            path.mkdir(parents=True)
+        """See :class:`Layout`."""
+        super().make()
+        for path in (self.config, self.channel("x").parent, self.output_data):
+            path.mkdir()
         (self.opt_ml / "output" / "metrics" / "sagemaker").mkdir(parents=True)
-        self.workdir.mkdir()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def write_config(self, request: Mapping[str, Any], host: Host) -> None:
         """Write the files of ``input/config`` for the host of a CreateTrainingJob request."""
-        hosts = hosts_of(request["ResourceConfig"])
         files = {
             "hyperparameters": request.get("HyperParameters", {}),
-            "resourceconfig": resource_config(hosts, host),
+            "resourceconfig": resource_config(hosts_of(request["ResourceConfig"]), host),
             "inputdataconfig": input_data_config(request),
         }
-        for name, content in files.items():
-            (self.config / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        write_json(self.config, files)
 
-    def read_failure(self) -> str:
-        """What the command wrote about its failure; empty if nothing.
 
-        The file belongs to the job: it may be no file, or a link to somewhere on this machine.
-        """
-        if self.failure.is_symlink() or not self.failure.is_file():
-            return ""
-        with self.failure.open(encoding="utf-8", errors="replace") as file:
-            return file.read(FAILURE_LIMIT)
+@dataclass(frozen=True)
+class ProcessingLayout(Layout):
+    """Those of a host of a processing job."""
+
+    @property
+    def config(self) -> Path:  # noqa: D102
+        return self.opt_ml / "config"
+
+    @property
+    def message(self) -> Path:
+        """The file whose content becomes ExitMessage."""
+        return self.opt_ml / "output" / "message"
+
+    def place(self, local_path: str) -> Path:
+        """Where the LocalPath of an input or an output is."""
+        return self.opt_ml / PurePosixPath(local_path).relative_to(OPT_ML)
+
+    def overlaid(self) -> Iterable[str]:
+        """See :class:`Layout`."""
+        return ("config", "processing", "output")
+
+    def write_config(self, request: Mapping[str, Any], arn: str, host: Host) -> None:
+        """Write the files of ``config`` for the host of a CreateProcessingJob request."""
+        shown = {key: value for key, value in request.items() if key != "Tags"}
+        hosts = hosts_of(request["ProcessingResources"]["ClusterConfig"])
+        files = {
+            "processingjobconfig": {"ProcessingJobArn": arn, **shown},
+            "resourceconfig": {"current_host": host.name, "hosts": [one.name for one in hosts]},
+        }
+        write_json(self.config, files)
+
+
+def write_json(directory: Path, files: Mapping[str, Any]) -> None:
+    """A file for each of them."""
+    for name, content in files.items():
+        (directory / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_told(path: Path, limit: int = FAILURE_LIMIT) -> str:
+    """What a command wrote into a file for the platform; empty if nothing.
+
+    The file belongs to the job: it may be no file, or a link to somewhere on this machine.
+    """
+    if path.is_symlink() or not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(limit)
 
 
 def resource_config(hosts: list[Host], current: Host) -> dict[str, Any]:
@@ -200,14 +269,16 @@ def input_mode(request: Mapping[str, Any], channel: Mapping[str, Any]) -> str:
 
 
 def environment(request: Mapping[str, Any], arn: str, host: Host, region: str) -> dict[str, str]:
-    """The variables that the platform sets, and those of the request, which win. PATH is the image's."""
+    """The variables that the platform sets for training; the request's win. PATH is the image's."""
     return {
         "TRAINING_JOB_NAME": request["TrainingJobName"],
         "TRAINING_JOB_ARN": arn,
-        "AWS_REGION": region,
-        "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
         "DMLC_INTERFACE": NETWORK_INTERFACE,
         "SAGEMAKER_METRICS_DIRECTORY": str(OPT_ML / "output" / "metrics" / "sagemaker"),
-        "HOSTNAME": host.name,
-        **request.get("Environment", {}),
+        **common_environment(request.get("Environment", {}), host.name, region),
     }
+
+
+def common_environment(own: Mapping[str, str], hostname: str, region: str) -> dict[str, str]:
+    """What every container has; ``own`` variables win."""
+    return {"AWS_REGION": region, "AWS_EXECUTION_ENV": "AWS_ECS_EC2", "HOSTNAME": hostname, **own}

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from smexec.local.config import UNLIMITED, ServiceConfig
-from smexec.local.jobs import TrainingJob, instances_of
+from smexec.local.jobs import Job
 from smexec.local.model import ServiceError
+from smexec.local.training import TrainingJob
 
 
 @dataclass
@@ -71,37 +72,38 @@ def _limit_exceeded(name: str, limit: int, used: int, delta: int, unit: str = "I
     )
 
 
-def check_quotas(job: TrainingJob, others: Iterable[TrainingJob], config: ServiceConfig, now: float) -> None:
+def check_quotas(job: Job, others: Iterable[Job], config: ServiceConfig, now: float) -> None:
     """Refuse a job that the account has no quota for; `others` are those that may still hold instances.
 
     Raises:
         ServiceError: ResourceLimitExceeded, at once: the service does not queue.
     """
     _check_runtime(job, config)
+    quotas = config.quotas if isinstance(job, TrainingJob) else config.processing_quotas
     holding = [other for other in others if holds_instances(other, config, now)]
     for instance_type, wanted in job.instances.items():
         used = sum(other.instances.get(instance_type, 0) for other in holding if other.spot == job.spot)
-        limit = _limit(config.spot_quotas if job.spot else config.quotas, instance_type)
+        limit = _limit(config.spot_quotas if job.spot else quotas, instance_type)
         if limit != UNLIMITED and used + wanted > limit:
-            usage = "spot training job usage" if job.spot else "training job usage"
+            usage = f"{'spot ' if job.spot else ''}{job.noun} usage"
             raise _limit_exceeded(f"{instance_type} for {usage}", limit, used, wanted)
-    total = config.quotas.get("total", UNLIMITED)
+    total = quotas.get("total", UNLIMITED)
     used, wanted = sum(sum(other.instances.values()) for other in holding), sum(job.instances.values())
     if total != UNLIMITED and used + wanted > total:
-        raise _limit_exceeded("Number of instances across all training jobs", total, used, wanted)
+        raise _limit_exceeded(f"Number of instances across all {job.noun}s", total, used, wanted)
 
 
-def holds_instances(job: TrainingJob, config: ServiceConfig, now: float) -> bool:
+def holds_instances(job: Job, config: ServiceConfig, now: float) -> bool:
     """Whether the job's instances count: while it lives, and for a while after it was stopped."""
     if job.ended is None:
         return True
     return job.status == "Stopped" and now < job.ended + config.release_delay
 
 
-def _check_runtime(job: TrainingJob, config: ServiceConfig) -> None:
+def _check_runtime(job: Job, config: ServiceConfig) -> None:
     wanted, limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"], config.max_runtime_quota
     if limit != UNLIMITED and wanted > limit:
-        raise _limit_exceeded("Longest run time for a training job", limit, 0, wanted, "Seconds")
+        raise _limit_exceeded(f"Longest run time for a {job.noun}", limit, 0, wanted, "Seconds")
 
 
 class WarmPools:
@@ -120,7 +122,7 @@ class WarmPools:
         if job.warm_pool is None or job.warm_pool.available_from is not None:
             return
         keep_alive = job.request["ResourceConfig"].get("KeepAlivePeriodInSeconds", 0)
-        fits = job.training_started is not None and self._has_room(job, now)
+        fits = job.started is not None and self._has_room(job, now)
         job.warm_pool.available_from = now
         job.warm_pool.available_until = now + (keep_alive if fits else 0)
         if fits:
@@ -173,7 +175,7 @@ def _pool_key(job: TrainingJob) -> object | None:
     vpc = request.get("VpcConfig", {})
     return (
         request["RoleArn"],
-        instances_of(request),
+        job.instances,
         resources["VolumeSizeInGB"],
         resources.get("VolumeKmsKeyId"),
         sorted(vpc.get("SecurityGroupIds", ())),
@@ -183,7 +185,7 @@ def _pool_key(job: TrainingJob) -> object | None:
     )
 
 
-def take_capacity_error(job: TrainingJob, config: ServiceConfig) -> bool:
+def take_capacity_error(job: Job, config: ServiceConfig) -> bool:
     """Whether there is no capacity for this job; uses up one of the ordered capacity errors of its instance
     types.
     """

@@ -1,6 +1,7 @@
 """A container's output, line by line, into CloudWatch Logs.
 
-Group and stream are those of the platform, the limits those of PutLogEvents (CloudWatch Logs API reference).
+Groups and streams are those of the platform, the limits those of PutLogEvents (CloudWatch Logs API
+reference).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-GROUP = "/aws/sagemaker/TrainingJobs"
+TRAINING = "/aws/sagemaker/TrainingJobs"
+PROCESSING = "/aws/sagemaker/ProcessingJobs"
 
 EVENT_OVERHEAD = 26  # bytes that the service adds to each event before it compares with its limits
 MAX_EVENT = 262_144 - EVENT_OVERHEAD
@@ -79,17 +81,17 @@ def take_batch(waiting: list[Event]) -> list[Event]:
     return batch
 
 
-async def create_group(logs: Any) -> None:
-    """Make the group, once per service; ``logs`` is a client of CloudWatch Logs."""
-    await logs.create_log_group(logGroupName=GROUP)
+async def create_group(logs: Any, group: str) -> None:
+    """Make a group, once per service; ``logs`` is a client of CloudWatch Logs."""
+    await logs.create_log_group(logGroupName=group)
 
 
 class LogStream:
-    """One stream of the group; ``logs`` is a client of CloudWatch Logs."""
+    """One stream of a group; ``logs`` is a client of CloudWatch Logs."""
 
-    def __init__(self, logs: Any, name: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, logs: Any, group: str, name: str, clock: Callable[[], float] = time.time) -> None:
         self._logs = logs
-        self._stream = {"logGroupName": GROUP, "logStreamName": name}
+        self._stream = {"logGroupName": group, "logStreamName": name}
         self._clock = clock
         self._waiting: list[Event] = []
         self._size = 0

@@ -1,6 +1,6 @@
 """One job's life: Starting → Downloading → Training → Uploading → its end.
 
-The statuses are written through :class:`~smexec.local.jobs.TrainingJob`; here is what happens between them.
+The statuses are written through :class:`~smexec.local.jobs.Job`; here is what happens between them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -21,11 +22,11 @@ from aiobotocore.config import AioConfig
 from smexec.local.config import ServiceConfig
 from smexec.local.containers import engine_named
 from smexec.local.host import HostRun, Surroundings
-from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, TrainingJob
-from smexec.local.layout import JobFailure, hosts_of
+from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, Job
+from smexec.local.layout import JobFailure
 from smexec.local.limits import WarmPools, take_capacity_error
-from smexec.local.logs import create_group
-from smexec.local.transfer import Storage, upload_artifacts
+from smexec.local.logs import PROCESSING, TRAINING, create_group
+from smexec.local.transfer import Storage
 
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
 CAPACITY_ERROR = (
@@ -35,6 +36,8 @@ CAPACITY_ERROR = (
 CAPACITY_SECONDS = 0.05  # between looks whether there is spot capacity again
 
 logger = logging.getLogger(__name__)
+
+J = TypeVar("J", bound=Job)
 
 
 @dataclass
@@ -75,22 +78,23 @@ async def running_platform(
             await stack.enter_async_context(session.client(name, endpoint_url=moto_url, config=options))
             for name in ("s3", "logs")
         ]
-        engine = engine_named(config.engine, config.memory, directory)
+        engine = engine_named(config.engine, config.memory, directory, lambda: config.image)
         engine.prepare()
-        await create_group(logs)
+        for group in (TRAINING, PROCESSING):
+            await create_group(logs, group)
         around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)
         yield Platform(config, directory, warm_pools, around)
 
 
-async def run_job(job: TrainingJob, platform: Platform) -> None:
+async def run_job(run: Run[Any]) -> None:
     """Run a job from its creation to its end. An error of ours ends it as the service's own errors do."""
     try:
-        await Run(job, platform).live()
+        await run.live()
     except JobFailure as failure:
-        job.fail(str(failure))
+        run.job.fail(str(failure))
     except Exception:
-        logger.exception("the run of %s failed", job.name)
-        job.fail(INTERNAL_ERROR)
+        logger.exception("the run of %s failed", run.job.name)
+        run.job.fail(INTERNAL_ERROR)
 
 
 class Stopped(Exception):
@@ -105,16 +109,32 @@ class Reclaimed(Exception):
         self.status = status
 
 
-class Run:
+class Run(ABC, Generic[J]):
     """One job on its way; see :func:`run_job`."""
 
-    def __init__(self, job: TrainingJob, platform: Platform) -> None:
-        self._job = job
+    def __init__(self, job: J, platform: Platform) -> None:
+        self.job = job
         self._platform = platform
         self._config = platform.config
         self._retries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._end = "Stopped"
+
+    @abstractmethod
+    def hosts(self, directory: Path) -> Sequence[HostRun]:
+        """Its hosts, each with a directory of its own below that one."""
+
+    @abstractmethod
+    async def keep(self, hosts: Sequence[Any], directory: Path) -> None:
+        """Upload what was made, of failed and stopped jobs too; ``directory`` is for temporary files.
+
+        Raises:
+            JobFailure: S3 does not take it.
+        """
+
+    def take_warm(self) -> bool:
+        """Whether instances wait for it, which are its own then."""
+        return False
 
     async def live(self) -> None:
         """Try until an attempt is not interrupted.
@@ -122,13 +142,13 @@ class Run:
         Raises:
             JobFailure: with the job's FailureReason.
         """
-        if self._job.spot:
-            self._limit("MaxWaitTimeExceeded", self._job.request["StoppingCondition"]["MaxWaitTimeInSeconds"])
+        if self.job.spot:
+            self._limit("MaxWaitTimeExceeded", self.job.request["StoppingCondition"]["MaxWaitTimeInSeconds"])
         try:
             while not await self._attempted():
                 pass
         except Stopped:
-            self._job.stopped(self._end)
+            self.job.stopped(self._end)
         finally:
             for timer in self._timers.values():
                 timer.cancel()
@@ -137,41 +157,37 @@ class Run:
         """Whether the job is done; False if its instances were taken away."""
         await self._unless_stopped(self._start())
         async with scratch(self._platform.directory) as directory:
-            resources = self._job.request["ResourceConfig"]
-            hosts = [
-                HostRun(self._job, host, directory / host.name, self._platform.around)
-                for host in hosts_of(resources)
-            ]
+            hosts = self.hosts(directory)
             await self._unless_stopped(self._download(hosts))
             try:
                 reason = await self._train(hosts)
             except Reclaimed as reclaimed:
-                self._job.enter(reclaimed.status)
+                self.job.enter(reclaimed.status)
                 return False
             self._timers.pop("MaxRuntimeExceeded").cancel()  # uploading takes the time it takes
             await self._upload(hosts, directory, reason)
-            self._job.complete()
+            self.job.complete()
         return True
 
     # -- the phases ----------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         """Find instances: warm ones, or new ones if there is capacity."""
-        self._job.enter("Starting", LAUNCHING)
-        warm = self._platform.warm_pools.take(self._job, self._job.clock())
-        while not warm and take_capacity_error(self._job, self._config):
-            if not self._job.spot:
+        self.job.enter("Starting", LAUNCHING)
+        warm = self.take_warm()
+        while not warm and take_capacity_error(self.job, self._config):
+            if not self.job.spot:
                 raise JobFailure(CAPACITY_ERROR)
             await asyncio.sleep(CAPACITY_SECONDS)  # spot jobs wait for it
-        self._job.enter("Starting", PREPARING)
+        self.job.enter("Starting", PREPARING)
         await asyncio.sleep(self._config.warm_start if warm else self._config.cold_start)
         await self._linger()
 
     async def _download(self, hosts: Sequence[HostRun]) -> None:
-        self._job.enter("Downloading")
-        self._limit("MaxRuntimeExceeded", self._job.request["StoppingCondition"]["MaxRuntimeInSeconds"])
+        self.job.enter("Downloading")
+        self._limit("MaxRuntimeExceeded", self.job.request["StoppingCondition"]["MaxRuntimeInSeconds"])
         await asyncio.gather(*(host.prepare() for host in hosts))
-        self._job.enter("Downloading", DOWNLOADING_IMAGE)
+        self.job.enter("Downloading", DOWNLOADING_IMAGE)
         await self._linger()
 
     async def _train(self, hosts: Sequence[HostRun]) -> str | None:
@@ -181,13 +197,13 @@ class Run:
             Reclaimed: the instances are gone.
             JobFailure: a container could not run at all.
         """
-        self._job.enter("Training")
+        self.job.enter("Training")
         running = {asyncio.create_task(host.run()): host for host in hosts}
         try:
             reason = await self._watch(running)
         finally:  # one host's end by failure is the end of all; so is the service's own
             for host in hosts:
-                host.kill()
+                host.container.kill()
             await asyncio.gather(*running, return_exceptions=True)
         await self._linger()
         return reason
@@ -195,8 +211,8 @@ class Run:
     async def _watch(self, running: dict[asyncio.Task[int], HostRun]) -> str | None:
         """Until all hosts have ended, one has failed, or something else ends them."""
         pending = set(running)
-        stop = asyncio.create_task(self._job.stop_requested.wait())
-        order = asyncio.create_task(self._job.interruptions.get())
+        stop = asyncio.create_task(self.job.stop_requested.wait())
+        order = asyncio.create_task(self.job.interruptions.get())
         try:
             while pending:
                 done, _ = await asyncio.wait({*pending, stop, order}, return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +226,7 @@ class Run:
                     return None
                 if order in done:
                     await self._obey(order.result(), running)
-                    order = asyncio.create_task(self._job.interruptions.get())
+                    order = asyncio.create_task(self.job.interruptions.get())
             return None
         finally:
             await cancelled(stop, order)
@@ -218,12 +234,12 @@ class Run:
     async def _obey(self, order: Interruption, running: dict[asyncio.Task[int], HostRun]) -> None:
         """What a test wants to happen to the job."""
         if order == "interrupt":
-            self._job.enter("Interrupted")
+            self.job.enter("Interrupted")
             await self._end_gently(running)
-            await save_checkpoints(running.values())
+            await save_all(running.values())
             raise Reclaimed("Interrupted")
         for host in running.values():
-            host.kill()
+            host.container.kill()
         if order == "internal-error":
             if not self._retries:
                 raise JobFailure(INTERNAL_ERROR)
@@ -233,10 +249,10 @@ class Run:
     async def _end_gently(self, running: dict[asyncio.Task[int], HostRun]) -> None:
         """SIGTERM, time to react, SIGKILL."""
         for host in running.values():
-            host.terminate()
+            host.container.terminate()
         await asyncio.wait(running, timeout=self._config.stop_grace)
         for host in running.values():
-            host.kill()
+            host.container.kill()
         await asyncio.wait(running)
 
     async def _upload(self, hosts: Sequence[HostRun], directory: Path, reason: str | None) -> None:
@@ -245,19 +261,14 @@ class Run:
         Raises:
             JobFailure: with the reason, or because the upload failed.
         """
-        self._job.enter("Uploading")
-        made = {
-            "model": [host.layout.model for host in hosts],
-            "output": [host.layout.output_data for host in hosts],
-        }
-        output = self._job.request["OutputDataConfig"]
+        self.job.enter("Uploading")
         try:
-            await save_checkpoints(hosts)
-            await upload_artifacts(self._platform.around.storage, output, self._job.name, made, directory)
+            await save_all(hosts)
+            await self.keep(hosts, directory)
         except JobFailure as failure:
             reason = reason or str(failure)
         await self._linger()
-        if self._job.stop_requested.is_set():
+        if self.job.stop_requested.is_set():
             raise Stopped
         if reason:
             raise JobFailure(reason)
@@ -266,8 +277,8 @@ class Run:
 
     async def _linger(self) -> None:
         """Stay in the phase for the least time that is configured; a stop ends it, and begins its own."""
-        phase, stop = self._job.transitions[-1], self._job.stop_requested
-        remaining = self._config.delays.get(phase.status, 0.0) - phase.seconds(self._job.clock())
+        phase, stop = self.job.transitions[-1], self.job.stop_requested
+        remaining = self._config.delays.get(phase.status, 0.0) - phase.seconds(self.job.clock())
         if stop.is_set() or phase.status == "Uploading":
             await asyncio.sleep(remaining)
         elif remaining > 0:
@@ -281,9 +292,9 @@ class Run:
             self._timers[status] = asyncio.get_running_loop().call_later(seconds, self._time_is_up, status)
 
     def _time_is_up(self, status: str) -> None:
-        if not self._job.stop_requested.is_set():
+        if not self.job.stop_requested.is_set():
             self._end = status
-            self._job.stop()
+            self.job.stop()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work, or as much of it as can be done until the job is stopped.
@@ -291,7 +302,7 @@ class Run:
         Raises:
             Stopped: it was.
         """
-        doing, stop = asyncio.create_task(work), asyncio.create_task(self._job.stop_requested.wait())
+        doing, stop = asyncio.create_task(work), asyncio.create_task(self.job.stop_requested.wait())
         try:
             await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not stop.done():
@@ -302,13 +313,13 @@ class Run:
         raise Stopped
 
 
-async def save_checkpoints(hosts: Iterable[HostRun]) -> None:
+async def save_all(hosts: Iterable[HostRun]) -> None:
     """What has changed since the last look.
 
     Raises:
         JobFailure: S3 does not take it.
     """
-    await asyncio.gather(*(host.save_checkpoints() for host in hosts))
+    await asyncio.gather(*(host.save() for host in hosts))
 
 
 async def cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -22,24 +22,34 @@ from typing import Any
 
 from aiobotocore.session import get_session
 
-from smexec.local.api import TrainingApi
+from smexec.local.account import Account
+from smexec.local.api import Api, Desk, TagApi
 from smexec.local.checks import PRINCIPAL, Preconditions
 from smexec.local.config import ServiceConfig
 from smexec.local.control import ControlApi
 from smexec.local.front import Front
-from smexec.local.jobs import TrainingJob
+from smexec.local.jobs import Job
 from smexec.local.limits import WarmPools
 from smexec.local.model import service_model
 from smexec.local.moto_server import MotoServer
+from smexec.local.processing import ProcessingJob
+from smexec.local.processing_api import ProcessingApi
+from smexec.local.processing_run import ProcessingRun
 from smexec.local.proxy import Proxy
-from smexec.local.run import Platform, run_job, running_platform
-from smexec.local.store import JobStore
+from smexec.local.run import Platform, Run, run_job, running_platform
 from smexec.local.traffic import Traffic
+from smexec.local.training import TrainingJob
+from smexec.local.training_api import TrainingApi
+from smexec.local.training_run import TrainingRun
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "local-service-checks-no-signatures"  # noqa: S105 - a dummy that is printed to everyone
 ROLE_NAME = "smexec-local"
 
+RUNS: dict[type[Job], Callable[[Any, Platform], Run[Any]]] = {
+    TrainingJob: TrainingRun,
+    ProcessingJob: ProcessingRun,
+}
 _BACKLOG = 1024
 _FIRST_LEASE_SECONDS = 15.0
 _log = logging.getLogger("smexec.local")
@@ -88,7 +98,7 @@ class Service:
 
     Attributes:
         config: its settings; the live ones may change at any time.
-        store: the training jobs.
+        account: what has been created in SageMaker.
         traffic: the requests that came in, and the faults that wait for the next.
         leases: who holds the service.
         end: set to end it.
@@ -98,7 +108,7 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
-        self.store = JobStore()
+        self.account = Account(config)
         self.traffic = Traffic(config)
         self.end = asyncio.Event()
         self.leases = Leases(config.lease_grace, self.end.set)
@@ -151,15 +161,14 @@ class Service:
         self._platform = await stack.enter_async_context(
             running_platform(self.config, directory, self.endpoint_url, moto.url, warm_pools)
         )
+        preconditions = Preconditions(s3, iam, self.config.region, self.config.account)
+        desk = Desk(self.config, self.account, preconditions, self._launch, time.time)
         front = Front(
             control=ControlApi(self),
-            api=TrainingApi(
-                config=self.config,
-                store=self.store,
-                warm_pools=warm_pools,
-                preconditions=Preconditions(s3, iam, self.config.region, self.config.account),
-                launch=self._launch,
-                clock=time.time,
+            api=Api(
+                TrainingApi(desk, warm_pools).operations,
+                ProcessingApi(desk).operations,
+                TagApi(self.account).operations,
             ),
             proxy=await stack.enter_async_context(Proxy(moto.url)),
             traffic=self.traffic,
@@ -214,8 +223,9 @@ class Service:
         role = await iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument=policy)
         self.role = role["Role"]["Arn"]
 
-    def _launch(self, job: TrainingJob) -> None:
-        task = asyncio.create_task(run_job(job, self._platform), name=f"job {job.name}")
+    def _launch(self, job: Job) -> None:
+        run = RUNS[type(job)](job, self._platform)
+        task = asyncio.create_task(run_job(run), name=f"job {job.name}")
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
 

@@ -1,75 +1,121 @@
-"""The jobs of the account, and ListTrainingJobs with its oddities."""
+"""What an account has of one kind of resource, and the List… operations with their oddities."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from smexec.local.jobs import TERMINAL, TrainingJob
+from smexec.local.jobs import TERMINAL, Job
 from smexec.local.model import ServiceError, invalid
+from smexec.local.resources import Resource
 
 DEFAULT_MAX_RESULTS = 10
 
 _SortKey = tuple[Any, str]
 
 
-class JobStore:
-    """All jobs by name.  Names are taken for ever, until DeleteTrainingJob."""
+R = TypeVar("R", bound=Resource)
+J = TypeVar("J", bound=Job)
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, TrainingJob] = {}
-        self._live: dict[str, TrainingJob] = {}
+
+class Store(Generic[R]):
+    """All of a kind by name.  Names are taken until the Delete… operation.
+
+    Args:
+        kind: their class, which knows its words.
+        place: how ARNs begin: partition, region and account.
+    """
+
+    def __init__(self, kind: type[R], place: str) -> None:
+        self._kind = kind
+        self._place = place
+        self._all: dict[str, R] = {}
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._all)
 
-    def __iter__(self) -> Iterator[TrainingJob]:
-        return iter(tuple(self._jobs.values()))
+    def __iter__(self) -> Iterator[R]:
+        return iter(tuple(self._all.values()))
 
-    def require_free(self, name: str, arn: str) -> None:
+    def __contains__(self, name: str) -> bool:
+        return name in self._all
+
+    def arn(self, name: str) -> str:
+        """What one of that name has; the service writes names in lower case there."""
+        return f"{self._place}:{self._kind.arn_type()}/{name.lower()}"
+
+    def require_free(self, name: str) -> None:
         """Refuse a name that is taken.
 
         Raises:
-            ServiceError: ResourceInUse.
+            ServiceError: in the words of the kind.
         """
-        if name in self._jobs:
-            raise ServiceError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, "
-                f"and a training job with this name already exists ({arn})",
-            )
+        if name in self._all:
+            raise self._all[name].taken()
 
-    def add(self, job: TrainingJob) -> None:
-        """Take a job in, if its name is free."""
-        self.require_free(job.name, job.arn)
-        self._jobs[job.name] = self._live[job.name] = job
+    def add(self, resource: R) -> None:
+        """Take one in, if its name is free."""
+        self.require_free(resource.name)
+        self._all[resource.name] = resource
 
-    def get(self, name: str) -> TrainingJob:
-        """The job of that name.
+    def get(self, name: str) -> R:
+        """The one of that name.
 
         Raises:
             ServiceError: ValidationException, which is what the service says of unknown names.
         """
-        job = self._jobs.get(name)
-        if job is None:
-            raise invalid("Requested resource not found.")
-        return job
+        resource = self._all.get(name)
+        if resource is None:
+            raise invalid(self._kind.unknown.format(noun=self._kind.noun, name=name, arn=self.arn(name)))
+        return resource
 
-    def by_arn(self, arn: str) -> TrainingJob:
-        """The job that a tag operation names."""
-        for job in self._jobs.values():
-            if job.arn == arn:
-                return job
-        raise invalid("Requested resource not found.")
+    def delete(self, resource: R) -> None:
+        """Forget it; its name is free again."""
+        del self._all[resource.name]
 
-    def delete(self, job: TrainingJob) -> None:
-        """Forget an ended job; its name is free again."""
-        del self._jobs[job.name]
-        self._live.pop(job.name, None)
+    def page(self, query: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """One List… response.
 
-    def holding(self, still_holds: Callable[[TrainingJob], bool]) -> list[TrainingJob]:
+        NameContains, CreationTime* and the filters of the kind choose the entries; then the page is cut; then
+        StatusEquals and LastModifiedTime* are applied, so that a page can be empty and have a NextToken.
+        """
+        sort_key = _sort_key(query.get("SortBy", "CreationTime"))
+        descending = query.get("SortOrder", "Descending") == "Descending"
+        found = sorted(
+            (one for one in self._all.values() if _chosen(one, query, now)), key=sort_key, reverse=descending
+        )
+        if "NextToken" in query:
+            found = _after(_read_token(query["NextToken"]), found, sort_key, descending)
+        size = query.get("MaxResults", DEFAULT_MAX_RESULTS)
+        page, rest = found[:size], found[size:]
+        answer: dict[str, Any] = {
+            self._kind.listed(): [one.summary(now) for one in page if _shown(one, query)]
+        }
+        if rest:
+            answer["NextToken"] = _token(sort_key(page[-1]))
+        return answer
+
+
+class JobStore(Store[J]):
+    """Jobs, of which those that hold instances are at hand."""
+
+    def __init__(self, kind: type[J], place: str) -> None:
+        super().__init__(kind, place)
+        self._live: dict[str, J] = {}
+
+    def add(self, resource: J) -> None:
+        """See :class:`Store`."""
+        super().add(resource)
+        self._live[resource.name] = resource
+
+    def delete(self, resource: J) -> None:
+        """See :class:`Store`."""
+        super().delete(resource)
+        self._live.pop(resource.name, None)
+
+    def holding(self, still_holds: Callable[[J], bool]) -> list[J]:
         """The jobs that may hold instances; those for which `still_holds` says no are not looked at again.
 
         An account has few such jobs however many it has run, so that a create costs the same in a long
@@ -78,45 +124,17 @@ class JobStore:
         self._live = {name: job for name, job in self._live.items() if still_holds(job)}
         return list(self._live.values())
 
-    def page(self, query: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """One ListTrainingJobs response.
 
-        NameContains, CreationTime* and the pool and plan filters choose the jobs; then the page is cut; then
-        StatusEquals and LastModifiedTime* are applied, so that a page can be empty and have a NextToken.
-        """
-        sort_key = _sort_key(query.get("SortBy", "CreationTime"))
-        descending = query.get("SortOrder", "Descending") == "Descending"
-        jobs = sorted(
-            (job for job in self._jobs.values() if _chosen(job, query, now)), key=sort_key, reverse=descending
-        )
-        if "NextToken" in query:
-            jobs = _after(_read_token(query["NextToken"]), jobs, sort_key, descending)
-        size = query.get("MaxResults", DEFAULT_MAX_RESULTS)
-        page, rest = jobs[:size], jobs[size:]
-        answer: dict[str, Any] = {
-            "TrainingJobSummaries": [job.summary(now) for job in page if _shown(job, query)]
-        }
-        if rest:
-            answer["NextToken"] = _token(sort_key(page[-1]))
-        return answer
-
-
-def _chosen(job: TrainingJob, query: Mapping[str, Any], now: float) -> bool:
+def _chosen(one: Resource, query: Mapping[str, Any], now: float) -> bool:
     """The filters that the service applies before it cuts a page."""
-    if query.get("NameContains", "") not in job.name:
-        return False
-    if not _within(job.created, query, "CreationTime"):
-        return False
-    if "WarmPoolStatusEquals" in query:
-        return job.warm_pool is not None and job.warm_pool.status(now) == query["WarmPoolStatusEquals"]
-    plan = query.get("TrainingPlanArnEquals")
-    return plan is None or job.request["ResourceConfig"].get("TrainingPlanArn") == plan
+    named = query.get("NameContains", "") in one.name
+    return named and _within(one.created, query, "CreationTime") and one.matches(query, now)
 
 
-def _shown(job: TrainingJob, query: Mapping[str, Any]) -> bool:
+def _shown(one: Resource, query: Mapping[str, Any]) -> bool:
     """The filters that the service applies to the page it has cut."""
-    return query.get("StatusEquals", job.status) == job.status and _within(
-        job.modified, query, "LastModifiedTime"
+    return query.get("StatusEquals", one.status) == one.status and _within(
+        one.modified, query, "LastModifiedTime"
     )
 
 
@@ -125,25 +143,23 @@ def _within(moment: float, query: Mapping[str, Any], name: str) -> bool:
     return (after is None or moment > after) and (before is None or moment < before)
 
 
-_SORT_KEYS: Mapping[str, Callable[[TrainingJob], Any]] = {
-    "Name": lambda job: job.name,
-    "CreationTime": lambda job: job.created,
-    "Status": lambda job: job.status,
+_SORT_KEYS: Mapping[str, Callable[[Resource], Any]] = {
+    "Name": lambda one: one.name,
+    "CreationTime": lambda one: one.created,
+    "Status": lambda one: one.status,
 }
 
 
-def _sort_key(sort_by: str) -> Callable[[TrainingJob], _SortKey]:
-    """The name breaks ties, so that a token points at one place."""
-    key = _SORT_KEYS[sort_by]
-    return lambda job: (key(job), job.name)
+def _sort_key(sort_by: str) -> Callable[[Resource], _SortKey]:
+    """The name breaks ties, so that a token points at one place.  Operations of models write ModelName."""
+    key = _SORT_KEYS["Name" if sort_by.endswith("Name") else sort_by]
+    return lambda one: (key(one), one.name)
 
 
-def _after(
-    last: _SortKey, jobs: list[TrainingJob], key: Callable[[TrainingJob], _SortKey], descending: bool
-) -> list[TrainingJob]:
-    """The jobs behind the last page's end, which is a place in the order: jobs may come or go meanwhile."""
+def _after(last: _SortKey, found: list[R], key: Callable[[Resource], _SortKey], descending: bool) -> list[R]:
+    """What is behind the last page's end, which is a place in the order: some may come or go meanwhile."""
     try:
-        return [job for job in jobs if (key(job) < last if descending else key(job) > last)]
+        return [one for one in found if (key(one) < last if descending else key(one) > last)]
     except TypeError:
         raise _bad_token() from None
 
@@ -166,18 +182,18 @@ def _bad_token() -> ServiceError:
     )
 
 
-def require_deletable(job: TrainingJob, pool_available: bool) -> None:
-    """DeleteTrainingJob takes ended jobs that keep no warm pool.
+def require_deletable(job: Job, pool_available: bool = False) -> None:
+    """DeleteTrainingJob and DeleteProcessingJob take ended jobs that keep no warm pool.
 
     Raises:
         ServiceError: ResourceInUse.
     """
     if job.status not in TERMINAL:
         raise ServiceError(
-            "ResourceInUse", f"The training job {job.name} is in status {job.status} and can't be deleted."
+            "ResourceInUse", f"The {job.noun} {job.name} is in status {job.status} and can't be deleted."
         )
     if pool_available:
         raise ServiceError(
             "ResourceInUse",
-            f"The training job {job.name} retains an Available warm pool and can't be deleted.",
+            f"The {job.noun} {job.name} retains an Available warm pool and can't be deleted.",
         )

@@ -304,17 +304,66 @@ def _owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-# -- checkpoints -------------------------------------------------------------------------------------------
+# -- what is kept in S3 while the job runs ----------------------------------------------------------------
 
 
-class Checkpoints:
-    """Keeps a directory and a prefix of S3 the same, as far as the job changes the directory."""
+class Mirror:
+    """Brings what a job writes into a directory to a prefix of S3, as it comes."""
+
+    failure = "ClientError: Output upload failed"
 
     def __init__(self, storage: Storage, uri: str, directory: Path) -> None:
         self._storage = storage
         self._location = Location.of(uri.rstrip("/") + "/")
         self._directory = directory
         self._known: dict[str, tuple[int, int]] = {}
+
+    async def sync(self) -> None:
+        """Upload what has changed since the last time.
+
+        Raises:
+            JobFailure: S3 does not take it.
+        """
+        state = self._state()
+        changed = [name for name, version in state.items() if self._known.get(name) != version]
+        with failing_as(self.failure):
+            await for_all(changed, self._upload)
+            await self._forget(self._known.keys() - state.keys())
+        self._known = state
+
+    async def keep_in_sync(self) -> NoReturn:
+        """Until cancelled; what is under way then is brought to its end, and its files are closed."""
+        while True:
+            await asyncio.sleep(SYNC_SECONDS)
+            syncing = asyncio.ensure_future(self.sync())
+            try:
+                await asyncio.shield(syncing)
+            except asyncio.CancelledError:
+                await asyncio.wait([syncing])
+                raise
+
+    async def _forget(self, names: Iterable[str]) -> None:
+        """What is gone from the directory stays in S3."""
+
+    async def _upload(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile: that is for the next sync
+            await self._storage.upload(self._directory / name, self._location / name)
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        """Relative path to what changes when a file does."""
+        state = {}
+        for name, path in merged([self._directory]).items():
+            with contextlib.suppress(FileNotFoundError):
+                if _regular(path):
+                    stat = path.stat()
+                    state[name] = (stat.st_mtime_ns, stat.st_size)
+        return state
+
+
+class Checkpoints(Mirror):
+    """Keeps a directory and a prefix of S3 the same, as far as the job changes the directory."""
+
+    failure = "ClientError: Checkpoint upload failed"
 
     async def restore(self) -> None:
         """Fill the directory before the job starts.
@@ -329,45 +378,5 @@ class Checkpoints:
         await fetch_channel(self._storage, transfers, self._directory)
         self._known = self._state()
 
-    async def sync(self) -> None:
-        """Upload what has changed since the last time, and delete what is gone.
-
-        Raises:
-            JobFailure: S3 does not take it.
-        """
-        state = self._state()
-        changed = [name for name, version in state.items() if self._known.get(name) != version]
-        with failing_as("ClientError: Checkpoint upload failed"):
-            await for_all(changed, self._upload)
-            await for_all(
-                self._known.keys() - state.keys(), lambda name: self._storage.delete(self._location / name)
-            )
-        self._known = state
-
-    async def keep_in_sync(self) -> NoReturn:
-        """Until cancelled; what is under way then is brought to its end, and its files are closed."""
-        while True:
-            await asyncio.sleep(SYNC_SECONDS)
-            syncing = asyncio.ensure_future(self.sync())
-            try:
-                await asyncio.shield(syncing)
-            except asyncio.CancelledError:
-                await asyncio.wait([syncing])
-                raise
-
-    async def _upload(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile: the next sync deletes it in S3
-            await self._storage.upload(self._directory / name, self._location / name)
-
-    async def _delete(self, name: str) -> None:
-        await self._storage.delete(self._location / name)
-
-    def _state(self) -> dict[str, tuple[int, int]]:
-        """Relative path to what changes when a file does."""
-        state = {}
-        for name, path in merged([self._directory]).items():
-            with contextlib.suppress(FileNotFoundError):
-                if _regular(path):
-                    stat = path.stat()
-                    state[name] = (stat.st_mtime_ns, stat.st_size)
-        return state
+    async def _forget(self, names: Iterable[str]) -> None:
+        await for_all(names, lambda name: self._storage.delete(self._location / name))

@@ -111,7 +111,8 @@ def aws(shared_process: ServiceProcess) -> Iterator[ServiceProcess]:
     shared_process.control("requests", method="DELETE")
     yield shared_process
     shared_process.control("faults", method="DELETE")
-    live = {"rates", "quotas", "spot_quotas", "warm_pool_quotas", "delays", "capacity_errors"}
+    live = {"rates", "quotas", "spot_quotas", "warm_pool_quotas", "processing_quotas", "image"}
+    live |= {"delays", "capacity_errors"}
     present = shared_process.control("configure", {})
     back: dict[str, Any] = {name: dict.fromkeys(present[name]) | settings[name] for name in live}
     scalars = {"max_runtime_quota", "release_delay", "cold_start", "warm_start", "stop_grace"}

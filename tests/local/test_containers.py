@@ -391,7 +391,7 @@ class TestTheEnginesCommand:
     @pytest.mark.parametrize(
         ("entrypoint", "arguments", "end"),
         [
-            ([], [], ["image:tag", "train"]),
+            ([], [], ["image:tag"]),
             ([], ["a", "b"], ["image:tag", "a", "b"]),
             (["e"], [], ["--entrypoint", "e", "image:tag"]),
             (["e", "f"], ["a"], ["--entrypoint", "e", "image:tag", "f", "a"]),

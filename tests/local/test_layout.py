@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from smexec.local.layout import (
     FAILURE_LIMIT,
     Host,
-    Layout,
+    TrainingLayout,
     environment,
     hosts_of,
     input_data_config,
     input_mode,
+    read_told,
     resource_config,
 )
 
@@ -57,22 +58,22 @@ GROUPS = {
 }
 
 
-def read(layout: Layout, name: str) -> Any:
+def read(layout: TrainingLayout, name: str) -> Any:
     return json.loads((layout.config / f"{name}.json").read_text(encoding="utf-8"))
 
 
 class TestConfigurationFiles:
     @pytest.fixture
-    def layout(self, tmp_path: Path) -> Layout:
-        layout = Layout(tmp_path / "algo-1")
+    def layout(self, tmp_path: Path) -> TrainingLayout:
+        layout = TrainingLayout(tmp_path / "algo-1")
         layout.make()
         layout.write_config(REQUEST, hosts_of(REQUEST["ResourceConfig"])[0])
         return layout
 
-    def test_hyperparameters_are_as_given(self, layout: Layout) -> None:
+    def test_hyperparameters_are_as_given(self, layout: TrainingLayout) -> None:
         assert read(layout, "hyperparameters") == {"a": "1", "sagemaker_program": '"train.R"'}
 
-    def test_resources(self, layout: Layout) -> None:
+    def test_resources(self, layout: TrainingLayout) -> None:
         assert read(layout, "resourceconfig") == {
             "current_group_name": "homogeneousCluster",
             "current_host": "algo-1",
@@ -89,7 +90,7 @@ class TestConfigurationFiles:
             "topology": None,
         }
 
-    def test_channels(self, layout: Layout) -> None:
+    def test_channels(self, layout: TrainingLayout) -> None:
         assert read(layout, "inputdataconfig") == {
             "train": {
                 "ContentType": "text/csv",
@@ -105,14 +106,14 @@ class TestConfigurationFiles:
         }
 
     def test_without_parameters_and_channels_the_files_are_there(self, tmp_path: Path) -> None:
-        layout = Layout(tmp_path / "host")
+        layout = TrainingLayout(tmp_path / "host")
         layout.make()
         bare = {key: REQUEST[key] for key in ("AlgorithmSpecification", "ResourceConfig")}
         layout.write_config(bare, hosts_of(bare["ResourceConfig"])[0])
         assert read(layout, "hyperparameters") == {}
         assert read(layout, "inputdataconfig") == {}
 
-    def test_the_directories_that_are_there_beforehand(self, layout: Layout) -> None:
+    def test_the_directories_that_are_there_beforehand(self, layout: TrainingLayout) -> None:
         directories = {path.relative_to(layout.opt_ml).as_posix() for path in layout.opt_ml.rglob("*/")}
         assert {"input/config", "input/data", "model", "output/data", "checkpoints"} <= directories
         assert layout.workdir.is_dir()
@@ -182,18 +183,18 @@ class TestEnvironment:
 class TestCheckpoints:
     @pytest.mark.parametrize("path", [None, "/opt/ml/checkpoints/", "/opt/ml/checkpoints"])
     def test_by_default(self, tmp_path: Path, path: str | None) -> None:
-        layout = Layout(tmp_path, PurePosixPath(path) if path else None)
+        layout = TrainingLayout(tmp_path, PurePosixPath(path) if path else None)
         assert layout.checkpoints == tmp_path / "ml" / "checkpoints"
         assert layout.mounts()["/opt/ml/checkpoints"] == layout.checkpoints
 
     def test_elsewhere_in_opt_ml(self, tmp_path: Path) -> None:
-        layout = Layout(tmp_path / "host", PurePosixPath("/opt/ml/model/state"))
+        layout = TrainingLayout(tmp_path / "host", PurePosixPath("/opt/ml/model/state"))
         layout.make()
         assert layout.checkpoints.is_dir()
         assert layout.checkpoints == tmp_path / "host" / "ml" / "model" / "state"
 
     def test_elsewhere(self, tmp_path: Path) -> None:
-        layout = Layout(tmp_path / "host", PurePosixPath("/tmp/state"))
+        layout = TrainingLayout(tmp_path / "host", PurePosixPath("/tmp/state"))
         layout.make()
         assert layout.mounts()["/tmp/state"] == layout.checkpoints
         assert layout.checkpoints.is_dir()
@@ -201,33 +202,35 @@ class TestCheckpoints:
 
     def test_a_real_images_own_files_stay(self, tmp_path: Path) -> None:
         # Every published R container has its code in /opt/ml itself.
-        assert "/opt/ml" not in Layout(tmp_path).mounts()
+        assert "/opt/ml" not in TrainingLayout(tmp_path).mounts()
 
 
 class TestFailureFile:
     @pytest.fixture
-    def layout(self, tmp_path: Path) -> Layout:
-        layout = Layout(tmp_path / "host")
+    def layout(self, tmp_path: Path) -> TrainingLayout:
+        layout = TrainingLayout(tmp_path / "host")
         layout.make()
         return layout
 
-    def test_none(self, layout: Layout) -> None:
-        assert layout.read_failure() == ""
+    def test_none(self, layout: TrainingLayout) -> None:
+        assert read_told(layout.failure) == ""
 
-    def test_its_first_characters(self, layout: Layout) -> None:
+    def test_its_first_characters(self, layout: TrainingLayout) -> None:
         layout.failure.write_text("ä" * (FAILURE_LIMIT + 5), encoding="utf-8")
-        assert layout.read_failure() == "ä" * FAILURE_LIMIT
+        assert read_told(layout.failure) == "ä" * FAILURE_LIMIT
 
-    def test_no_text(self, layout: Layout) -> None:
+    def test_no_text(self, layout: TrainingLayout) -> None:
         layout.failure.write_bytes(b"\xff\xfe oops")
-        assert layout.read_failure() == "\ufffd\ufffd oops"
+        assert read_told(layout.failure) == "\ufffd\ufffd oops"
 
-    def test_no_file(self, layout: Layout) -> None:
+    def test_no_file(self, layout: TrainingLayout) -> None:
         layout.failure.mkdir()
-        assert layout.read_failure() == ""
+        assert read_told(layout.failure) == ""
 
-    def test_a_link_is_not_followed_out_of_the_container(self, layout: Layout, tmp_path: Path) -> None:
+    def test_a_link_is_not_followed_out_of_the_container(
+        self, layout: TrainingLayout, tmp_path: Path
+    ) -> None:
         secret = tmp_path / "secret"
         secret.write_text("of the host")
         layout.failure.symlink_to(secret)
-        assert layout.read_failure() == ""
+        assert read_told(layout.failure) == ""

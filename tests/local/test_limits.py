@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smexec.local.config import ServiceConfig
-from smexec.local.jobs import TrainingJob, with_defaults
 from smexec.local.limits import (
     Rates,
     TokenBucket,
@@ -18,6 +17,7 @@ from smexec.local.limits import (
     take_capacity_error,
 )
 from smexec.local.model import ServiceError
+from smexec.local.training import TrainingJob, with_defaults
 
 
 def job(name: str = "job", *, count: int = 1, at: float = 0.0, **changes: Any) -> TrainingJob:

@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smexec.local import logs
-from smexec.local.jobs import Clock
 from smexec.local.logs import (
     EVENT_OVERHEAD,
-    GROUP,
     MAX_BATCH,
     MAX_EVENTS,
+    TRAINING,
     Event,
     Lines,
     LogStream,
     take_batch,
 )
+from smexec.local.resources import Clock
 
 NAMES = itertools.count()
 SESSION = aioboto3.Session("key", "secret", region_name="us-east-1")
@@ -107,14 +107,14 @@ class TestLogStream:
     async def messages(self, logs: Any, *data: bytes, clock: Clock = time.time) -> list[Any]:
         name = f"test-{next(NAMES)}/algo-1-1"
         source = asyncio.StreamReader()
-        copying = asyncio.create_task(LogStream(logs, name, clock).copy(source))
+        copying = asyncio.create_task(LogStream(logs, TRAINING, name, clock).copy(source))
         for part in data:
             source.feed_data(part)
             await asyncio.sleep(0)
         source.feed_eof()
         await copying
         found = []
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=GROUP, logStreamNames=[name])
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=TRAINING, logStreamNames=[name])
         async for page in pages:
             found += page["events"]
         return found
@@ -140,7 +140,7 @@ class TestLogStream:
     async def test_a_writer_that_is_too_fast_waits(self, aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(logs, "MAX_WAITING", 100)
         async with client(aws.info["endpoint_url"]) as opened:
-            stream = LogStream(opened, f"test-{next(NAMES)}/algo-1-1")
+            stream = LogStream(opened, TRAINING, f"test-{next(NAMES)}/algo-1-1")
             source = asyncio.StreamReader()
             source.feed_data(b"x" * 70 + b"\n")
             source.feed_data(b"y" * 70 + b"\n")

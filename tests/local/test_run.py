@@ -17,9 +17,10 @@ import pytest
 from smexec.local.config import ServiceConfig
 from smexec.local.containers import Container, Spec
 from smexec.local.host import Surroundings
-from smexec.local.jobs import TrainingJob, with_defaults
 from smexec.local.limits import WarmPools
 from smexec.local.run import CAPACITY_ERROR, INTERNAL_ERROR, Platform, run_job
+from smexec.local.training import TrainingJob, with_defaults
+from smexec.local.training_run import TrainingRun
 from smexec.local.transfer import Storage
 
 NUMBERS = itertools.count()
@@ -138,6 +139,15 @@ class TestALife:
         assert job["TrainingJobStatus"] == "Completed"
         assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
         assert "FailureReason" not in job
+
+    def test_an_image_of_the_services_own_is_told_to_train(self, client: Client, tmp_path: Path) -> None:
+        (tmp_path / "image.json").write_text('{"entrypoint": ["echo", "asked to"]}')
+        client.service.control("configure", {"image": {"echo:1": str(tmp_path)}})
+        request = client.service.job()
+        request["AlgorithmSpecification"]["TrainingImage"] = "echo:1"
+        client.sagemaker.create_training_job(**request)
+        assert client.end(request["TrainingJobName"])["TrainingJobStatus"] == "Completed"
+        assert client.lines(request["TrainingJobName"]) == ["asked to train"]
 
     def test_its_output(self, client: Client) -> None:
         job = client.run(
@@ -488,7 +498,7 @@ class TestADefectOfOurs:
         job = TrainingJob(with_defaults(aws.job("true")), "arn")
         config = ServiceConfig()
         around = Surroundings(BrokenEngine(), Storage(None), None, "us-east-1", "http://127.0.0.1:1")
-        await run_job(job, Platform(config, tmp_path, WarmPools(config), around))
+        await run_job(TrainingRun(job, Platform(config, tmp_path, WarmPools(config), around)))
         assert job.failure_reason == INTERNAL_ERROR
         assert "ZeroDivisionError" in caplog.text
         assert list(tmp_path.iterdir()) == []

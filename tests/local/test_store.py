@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smexec.local.jobs import TrainingJob, with_defaults
 from smexec.local.model import ServiceError
 from smexec.local.store import JobStore, require_deletable
+from smexec.local.training import TrainingJob, with_defaults
 
 
 class Clock:
@@ -20,17 +20,21 @@ class Clock:
         return self.now
 
 
+PLACE = "arn:aws:sagemaker:us-east-1:123456789012"
+Jobs = JobStore[TrainingJob]
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def store() -> JobStore:
-    return JobStore()
+def store() -> Jobs:
+    return JobStore(TrainingJob, PLACE)
 
 
-def add(store: JobStore, clock: Clock, name: str, **resources: Any) -> TrainingJob:
+def add(store: Jobs, clock: Clock, name: str, **resources: Any) -> TrainingJob:
     request = {
         "TrainingJobName": name,
         "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
@@ -53,7 +57,7 @@ def names(page: dict[str, Any]) -> list[str]:
     return [summary["TrainingJobName"] for summary in page["TrainingJobSummaries"]]
 
 
-def everything(store: JobStore, **query: Any) -> list[list[str]]:
+def everything(store: Jobs, **query: Any) -> list[list[str]]:
     """The names on each page."""
     pages: list[list[str]] = []
     token: dict[str, str] = {}
@@ -66,7 +70,7 @@ def everything(store: JobStore, **query: Any) -> list[list[str]]:
 
 
 @pytest.fixture
-def five(store: JobStore, clock: Clock) -> list[TrainingJob]:
+def five(store: Jobs, clock: Clock) -> list[TrainingJob]:
     """Jobs a to e, created at 1 to 5."""
     jobs = []
     for name in "abcde":
@@ -76,24 +80,24 @@ def five(store: JobStore, clock: Clock) -> list[TrainingJob]:
 
 
 @pytest.mark.usefixtures("five")
-def test_the_newest_job_comes_first(store: JobStore) -> None:
+def test_the_newest_job_comes_first(store: Jobs) -> None:
     assert everything(store) == [["e", "d", "c", "b", "a"]]
 
 
 @pytest.mark.usefixtures("five")
-def test_pages_follow_each_other(store: JobStore) -> None:
+def test_pages_follow_each_other(store: Jobs) -> None:
     assert everything(store, MaxResults=2) == [["e", "d"], ["c", "b"], ["a"]]
     assert everything(store, MaxResults=2, SortOrder="Ascending") == [["a", "b"], ["c", "d"], ["e"]]
     assert everything(store, MaxResults=5) == [["e", "d", "c", "b", "a"]]
 
 
-def test_a_page_has_ten_jobs_unless_told_otherwise(store: JobStore, clock: Clock) -> None:
+def test_a_page_has_ten_jobs_unless_told_otherwise(store: Jobs, clock: Clock) -> None:
     for number in range(11):
         add(store, clock, f"job{number}")
     assert [len(page) for page in everything(store)] == [10, 1]
 
 
-def test_sorting_by_name_and_status(store: JobStore, five: list[TrainingJob]) -> None:
+def test_sorting_by_name_and_status(store: Jobs, five: list[TrainingJob]) -> None:
     five[1].complete()
     five[3].fail("x")
     assert everything(store, SortBy="Name", SortOrder="Ascending") == [list("abcde")]
@@ -104,15 +108,13 @@ def test_sorting_by_name_and_status(store: JobStore, five: list[TrainingJob]) ->
     ]
 
 
-def test_a_status_is_looked_for_only_on_the_page_that_was_cut(
-    store: JobStore, five: list[TrainingJob]
-) -> None:
+def test_a_status_is_looked_for_only_on_the_page_that_was_cut(store: Jobs, five: list[TrainingJob]) -> None:
     five[0].complete()
     assert everything(store, MaxResults=2, StatusEquals="Completed") == [[], [], ["a"]]
 
 
 def test_times_of_change_are_looked_at_after_the_cut_as_well(
-    store: JobStore, clock: Clock, five: list[TrainingJob]
+    store: Jobs, clock: Clock, five: list[TrainingJob]
 ) -> None:
     clock.now = 10.0
     five[2].enter("Training")
@@ -122,13 +124,13 @@ def test_times_of_change_are_looked_at_after_the_cut_as_well(
 
 
 @pytest.mark.usefixtures("five")
-def test_names_and_times_of_creation_choose_before_the_cut(store: JobStore, clock: Clock) -> None:
+def test_names_and_times_of_creation_choose_before_the_cut(store: Jobs, clock: Clock) -> None:
     add(store, clock, "run-7-job")
     assert everything(store, NameContains="run-7", MaxResults=1) == [["run-7-job"]]
     assert everything(store, CreationTimeAfter=2.0, CreationTimeBefore=5.0, MaxResults=1) == [["d"], ["c"]]
 
 
-def test_warm_pools_can_be_asked_for(store: JobStore, clock: Clock) -> None:
+def test_warm_pools_can_be_asked_for(store: Jobs, clock: Clock) -> None:
     add(store, clock, "cold")
     warm = add(store, clock, "warm", KeepAlivePeriodInSeconds=60)
     assert everything(store, WarmPoolStatusEquals="InUse") == [["warm"]]
@@ -139,7 +141,7 @@ def test_warm_pools_can_be_asked_for(store: JobStore, clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("five")
-def test_a_token_keeps_its_place_when_jobs_come_and_go(store: JobStore, clock: Clock) -> None:
+def test_a_token_keeps_its_place_when_jobs_come_and_go(store: Jobs, clock: Clock) -> None:
     first = store.page({"MaxResults": 2}, 0.0)
     assert names(first) == ["e", "d"]
     clock.now += 1
@@ -150,7 +152,7 @@ def test_a_token_keeps_its_place_when_jobs_come_and_go(store: JobStore, clock: C
 
 @pytest.mark.usefixtures("five")
 @pytest.mark.parametrize("token", ["", "x", "%%%", "e30=", "WzFd", "WyJhIiwgMV0=", "Mw=="])
-def test_a_token_that_is_none_is_refused(store: JobStore, token: str) -> None:
+def test_a_token_that_is_none_is_refused(store: Jobs, token: str) -> None:
     with pytest.raises(ServiceError, match="ValidationException: Invalid NextToken"):
         store.page({"NextToken": token}, 0.0)
 
@@ -162,7 +164,7 @@ def test_a_token_that_is_none_is_refused(store: JobStore, token: str) -> None:
     by=st.sampled_from(["Name", "CreationTime", "Status"]),
 )
 def test_the_pages_together_hold_every_job_once(created: list[int], size: int, order: str, by: str) -> None:
-    store, clock = JobStore(), Clock()
+    store, clock = JobStore(TrainingJob, PLACE), Clock()
     for number, moment in enumerate(created):
         clock.now = float(moment)
         job = add(store, clock, f"job{number}")
@@ -173,7 +175,7 @@ def test_the_pages_together_hold_every_job_once(created: list[int], size: int, o
     assert all(len(page) == size for page in pages[:-1])
 
 
-def test_a_name_is_taken_until_its_job_is_deleted(store: JobStore, clock: Clock) -> None:
+def test_a_name_is_taken_until_its_job_is_deleted(store: Jobs, clock: Clock) -> None:
     job = add(store, clock, "once")
     with pytest.raises(
         ServiceError, match=r"ResourceInUse: Training job names must be unique .* \(arn:once\)"
@@ -186,13 +188,12 @@ def test_a_name_is_taken_until_its_job_is_deleted(store: JobStore, clock: Clock)
     assert add(store, clock, "once") is store.get("once")
 
 
-def test_unknown_names_and_arns_are_not_found(store: JobStore) -> None:
-    for look_up in (store.get, store.by_arn):
-        with pytest.raises(ServiceError, match="ValidationException: Requested resource not found"):
-            look_up("nobody")
+def test_unknown_names_are_not_found(store: Jobs) -> None:
+    with pytest.raises(ServiceError, match="ValidationException: Requested resource not found"):
+        store.get("nobody")
 
 
-def test_only_ended_jobs_without_a_pool_can_be_deleted(store: JobStore, clock: Clock) -> None:
+def test_only_ended_jobs_without_a_pool_can_be_deleted(store: Jobs, clock: Clock) -> None:
     job = add(store, clock, "job")
     with pytest.raises(ServiceError, match=r"ResourceInUse.*InProgress"):
         require_deletable(job, pool_available=False)
@@ -205,7 +206,7 @@ def test_only_ended_jobs_without_a_pool_can_be_deleted(store: JobStore, clock: C
     require_deletable(job, pool_available=False)
 
 
-def test_jobs_that_let_their_instances_go_are_not_asked_again(store: JobStore, clock: Clock) -> None:
+def test_jobs_that_let_their_instances_go_are_not_asked_again(store: Jobs, clock: Clock) -> None:
     asked: list[str] = []
 
     def still_holds(job: TrainingJob) -> bool:

@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smexec.local.jobs import (
-    LAUNCHING,
-    PREPARING,
-    TERMINAL,
-    TrainingJob,
-    WarmPool,
-    instances_of,
-    with_defaults,
-)
+from smexec.local.jobs import LAUNCHING, PREPARING, TERMINAL, instances_of
 from smexec.local.model import service_model
+from smexec.local.training import TrainingJob, WarmPool, with_defaults
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/job"
 
@@ -292,7 +285,7 @@ def test_instances_are_counted_over_groups() -> None:
         {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "InstanceGroupName": "b"},
         {"InstanceType": "ml.m5.large", "InstanceCount": 3, "InstanceGroupName": "c"},
     ]
-    assert instances_of({"ResourceConfig": {"InstanceGroups": groups}}) == {
+    assert instances_of({"InstanceGroups": groups}) == {
         "ml.m5.large": 5,
         "ml.c5.xlarge": 1,
     }
