@@ -11,6 +11,7 @@ from smexec.local.jobs import Job
 from smexec.local.model import invalid
 from smexec.local.processing import ProcessingJob
 from smexec.local.resources import Resource
+from smexec.local.serving import Endpoint, EndpointConfig, Model
 from smexec.local.store import JobStore, Store
 from smexec.local.training import TrainingJob
 
@@ -22,6 +23,9 @@ class Account:
         place = f"arn:{partition(config.region)}:sagemaker:{config.region}:{config.account}"
         self.training = JobStore(TrainingJob, place)
         self.processing = JobStore(ProcessingJob, place)
+        self.models = Store(Model, place)
+        self.endpoint_configs = Store(EndpointConfig, place)
+        self.endpoints = Store(Endpoint, place)
 
     @property
     def jobs(self) -> tuple[JobStore[Any], ...]:
@@ -31,7 +35,7 @@ class Account:
     @property
     def stores(self) -> tuple[Store[Any], ...]:
         """All stores."""
-        return self.jobs
+        return *self.jobs, self.models, self.endpoint_configs, self.endpoints
 
     def by_arn(self, arn: str) -> Resource:
         """What a tag operation names.

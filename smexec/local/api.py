@@ -13,11 +13,12 @@ from smexec.local.config import ServiceConfig
 from smexec.local.jobs import Job
 from smexec.local.limits import check_quotas, holds_instances
 from smexec.local.model import ServiceError, invalid, operation_model, parse_request
-from smexec.local.resources import Clock
-from smexec.local.store import JobStore, require_deletable
+from smexec.local.resources import Clock, Resource
+from smexec.local.store import JobStore, Store, require_deletable
 
 Members = dict[str, Any]
 Operations = Mapping[str, Callable[[Members], Awaitable[Members | None]]]
+R = TypeVar("R", bound=Resource)
 J = TypeVar("J", bound=Job)
 _MAX_TAGS = 50
 
@@ -57,10 +58,10 @@ class Api:
         return await handler(parse_request(operation, body))
 
 
-class JobApi(ABC, Generic[J]):
-    """The operations that all kinds of jobs have."""
+class ResourceApi(ABC, Generic[R]):
+    """The operations that all kinds of resources have."""
 
-    def __init__(self, desk: Desk, kind: type[J], store: JobStore[J]) -> None:
+    def __init__(self, desk: Desk, kind: type[R], store: Store[R]) -> None:
         self._desk = desk
         self._kind = kind
         self._store = store
@@ -72,10 +73,49 @@ class JobApi(ABC, Generic[J]):
         return {
             f"Create{kind}": self.create,
             f"Describe{kind}": self.describe,
-            f"List{kind}s": self.list_jobs,
-            f"Stop{kind}": self.stop,
+            f"List{kind}s": self.list_all,
             f"Delete{kind}": self.delete,
         }
+
+    def name(self, members: Members) -> str:
+        """The member that names the resource."""
+        name: str = members[f"{self._kind.kind}Name"]
+        return name
+
+    def get(self, members: Members) -> R:
+        """The one that a request names.
+
+        Raises:
+            ServiceError: there is none.
+        """
+        return self._store.get(self.name(members))
+
+    @abstractmethod
+    async def create(self, members: Members) -> Members:
+        """Create…: checks from the cheapest to the dearest, then takes the name."""
+
+    async def describe(self, members: Members) -> Members:
+        """Describe…."""
+        return self.get(members).describe(self._desk.clock())
+
+    async def list_all(self, members: Members) -> Members:
+        """List…."""
+        return self._store.page(members, self._desk.clock())
+
+    async def delete(self, members: Members) -> None:
+        """Delete…."""
+        self._store.delete(self.get(members))
+
+
+class JobApi(ResourceApi[J]):
+    """The operations that all kinds of jobs have."""
+
+    _store: JobStore[J]
+
+    @property
+    def operations(self) -> Operations:
+        """See :class:`ResourceApi`."""
+        return {**super().operations, f"Stop{self._kind.kind}": self.stop}
 
     @abstractmethod
     def check(self, members: Members) -> Iterable[str]:
@@ -89,21 +129,8 @@ class JobApi(ABC, Generic[J]):
     def make(self, members: Members, arn: str) -> J:
         """The record of an accepted request."""
 
-    def name(self, members: Members) -> str:
-        """The member that names the job."""
-        name: str = members[f"{self._kind.kind}Name"]
-        return name
-
-    def get(self, members: Members) -> J:
-        """The job that a request names.
-
-        Raises:
-            ServiceError: there is none.
-        """
-        return self._store.get(self.name(members))
-
     async def create(self, members: Members) -> Members:
-        """Create…Job: checks from the cheapest to the dearest, then takes name and quota at once."""
+        """Create…Job: the last to be taken is the quota."""
         inputs = self.check(members)
         self._store.require_free(self.name(members))
         await self._desk.preconditions.check(members["RoleArn"], inputs)
@@ -116,14 +143,6 @@ class JobApi(ABC, Generic[J]):
         self._desk.launch(job)
         return {f"{job.kind}Arn": job.arn}
 
-    async def describe(self, members: Members) -> Members:
-        """Describe…Job."""
-        return self.get(members).describe(self._desk.clock())
-
-    async def list_jobs(self, members: Members) -> Members:
-        """List…Jobs."""
-        return self._store.page(members, self._desk.clock())
-
     async def stop(self, members: Members) -> None:
         """Stop…Job: answers at once; the job is Stopping until it has ended."""
         job = self.get(members)
@@ -132,9 +151,8 @@ class JobApi(ABC, Generic[J]):
 
     async def delete(self, members: Members) -> None:
         """Delete…Job."""
-        job = self.get(members)
-        require_deletable(job)
-        self._store.delete(job)
+        require_deletable(self.get(members))
+        await super().delete(members)
 
     def _holding(self) -> list[J]:
         now = self._desk.clock()

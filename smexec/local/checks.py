@@ -112,10 +112,15 @@ class Preconditions:
         Raises:
             ServiceError: ValidationException.
         """
-        await self._check_role(role)
+        await self.check_role(role)
         await asyncio.gather(*(self._check_input(uri, role) for uri in inputs))
 
-    async def _check_role(self, arn: str) -> None:
+    async def check_role(self, arn: str) -> None:
+        """Refuse a role that is not there or does not trust SageMaker.
+
+        Raises:
+            ServiceError: ValidationException.
+        """
         account, name = arn.split(":")[4], arn.rpartition("/")[2]
         if account != self._account:
             raise invalid("RoleArn: Cross-account pass role is not allowed.")
@@ -132,15 +137,20 @@ class Preconditions:
             )
 
     async def _check_input(self, uri: str, role: str) -> None:
-        bucket, prefix = split_s3_uri(uri)
-        # A prefix that names one object is the common case, and cheaper to look up than to list.
-        if not (prefix and await self._exists(bucket, prefix)) and not await self._any(bucket, prefix):
+        if not await self.has(uri):
+            bucket = split_s3_uri(uri)[0]
             raise invalid(
                 f'No S3 objects found under S3 URL "{uri}" given in input data source. '
                 f"Please ensure that the bucket exists in the selected region ({self._region}), "
                 "that objects exist under that S3 prefix, "
                 f'and that the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
             )
+
+    async def has(self, uri: str) -> bool:
+        """Whether there is anything at an S3 URI."""
+        bucket, prefix = split_s3_uri(uri)
+        # A prefix that names one object is the common case, and cheaper to look up than to list.
+        return bool(prefix and await self._exists(bucket, prefix)) or await self._any(bucket, prefix)
 
     async def _any(self, bucket: str, prefix: str) -> bool:
         try:

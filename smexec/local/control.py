@@ -16,6 +16,7 @@ JSON in and out; what is wrong with a request is said with status 400 or 404.
     ``{"job", "kind"}``: what happens to a job, one of :data:`Interruption`.
 ``POST wait``
     ``{"job", "statuses", "timeout"}`` waits for a primary or secondary status, answers with the job;
+    ``{"endpoint", "statuses", "timeout"}`` for that of an endpoint, which may be Deleted;
     ``{"requests", "timeout"}`` waits until each API was asked that many times.  408 when the time is over.
 ``POST lease``
     A chunked request whose body does not end: the service is wanted while the connection is open (see
@@ -34,7 +35,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 from aiohttp import web
@@ -42,6 +43,7 @@ from aiohttp import web
 from smexec.local.faults import Fault
 from smexec.local.jobs import Interruption, Job
 from smexec.local.model import ServiceError
+from smexec.local.serving import DELETED, Endpoint
 
 if TYPE_CHECKING:
     from smexec.local.server import Service
@@ -123,6 +125,8 @@ class ControlApi:
             job = self._service.account.job(order["job"])
             reached = self._status(job, set(order["statuses"]))
             state: Callable[[], dict[str, Any]] = job.summary
+        elif "endpoint" in order:
+            reached, state = self._endpoint(order["endpoint"], set(order["statuses"]))
         else:
             reached, state = self._service.traffic.reached(order["requests"]), self._count
         try:
@@ -137,6 +141,19 @@ class ControlApi:
     async def _status(self, job: Job, statuses: set[str]) -> None:
         while not statuses & {job.status, job.secondary_status}:
             await job.changed()
+
+    def _endpoint(
+        self, name: str, statuses: set[str]
+    ) -> tuple[Coroutine[Any, Any, None], Callable[[], dict[str, Any]]]:
+        endpoints = self._service.account.endpoints
+        if DELETED in statuses and name not in endpoints:
+            return asyncio.sleep(0), dict
+        endpoint = endpoints.get(name)
+        return self._endpoint_status(endpoint, statuses), endpoint.summary
+
+    async def _endpoint_status(self, endpoint: Endpoint, statuses: set[str]) -> None:
+        while endpoint.status not in statuses:
+            await endpoint.changed()
 
     async def lease(self, request: web.BaseRequest) -> web.StreamResponse:
         """Hold the service until the client closes the connection, or dies and the kernel closes it."""

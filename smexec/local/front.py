@@ -24,8 +24,9 @@ from smexec.local.control import PREFIX
 from smexec.local.faults import Fault
 from smexec.local.model import ServiceError
 from smexec.local.proxy import Proxy
+from smexec.local.runtime import Runtime
 from smexec.local.traffic import Traffic
-from smexec.local.wire import FORM, Operation, identify, named_error, render_error
+from smexec.local.wire import FORM, Operation, identify, invoked_endpoint, named_error, render_error
 
 _MAX_BODY = 64 * 1024 * 1024
 _MAX_HEADER = 64 * 1024
@@ -48,12 +49,14 @@ class Front:
         control: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         api: Api,
         proxy: Proxy,
+        runtime: Runtime,
         traffic: Traffic,
         account: str,
     ) -> None:
         self._control = control
         self._api = api
         self._proxy = proxy
+        self._runtime = runtime
         self._traffic = traffic
         self._account = account
 
@@ -113,6 +116,8 @@ class Front:
         self._traffic.check_rate(operation, time.monotonic())
         if operation.service == "sagemaker":
             return await self._sagemaker(operation, body or b"")
+        if (endpoint := invoked_endpoint(request.path)) and operation.name == "InvokeEndpoint":
+            return await self._runtime.invoke(endpoint, request.headers, body or b"")
         return await self._passed_on(request, body, answered=fault is None or fault.kind != "drop")
 
     async def _passed_on(
@@ -147,8 +152,9 @@ def _request(*parts: Any) -> web.BaseRequest:
 
 
 async def _small_body(request: web.BaseRequest) -> bytes | None:
-    """The body of JSON and form requests, which are small; None for those that are streamed."""
-    if "X-Amz-Target" in request.headers or request.content_type == FORM:
+    """The body of JSON and form requests and of invocations, which are small; None for what is streamed."""
+    whole = "X-Amz-Target" in request.headers or request.content_type == FORM
+    if whole or invoked_endpoint(request.path):
         await _continue(request)
         return await request.read()
     return None

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 TRAINING = "/aws/sagemaker/TrainingJobs"
 PROCESSING = "/aws/sagemaker/ProcessingJobs"
+ENDPOINTS = "/aws/sagemaker/Endpoints"  # and the endpoint's name
 
 EVENT_OVERHEAD = 26  # bytes that the service adds to each event before it compares with its limits
 MAX_EVENT = 262_144 - EVENT_OVERHEAD
@@ -82,8 +84,9 @@ def take_batch(waiting: list[Event]) -> list[Event]:
 
 
 async def create_group(logs: Any, group: str) -> None:
-    """Make a group, once per service; ``logs`` is a client of CloudWatch Logs."""
-    await logs.create_log_group(logGroupName=group)
+    """Make a group that may be there already; ``logs`` is a client of CloudWatch Logs."""
+    with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+        await logs.create_log_group(logGroupName=group)
 
 
 class LogStream:

@@ -28,13 +28,18 @@ LIMITS: Mapping[str, Mapping[str, int]] = {
 
 
 class ServiceError(Exception):
-    """An error answer of a service: `code` is its type on the wire, `status` its HTTP status."""
+    """An error answer of a service: `code` is its type on the wire, `status` its HTTP status, `members` what
+    the error's shape has beside the message.
+    """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(
+        self, code: str, message: str, status: int = 400, members: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.status = status
+        self.members = dict(members or {})
 
 
 def invalid(message: str) -> ServiceError:

@@ -28,6 +28,7 @@ from smexec.local.checks import PRINCIPAL, Preconditions
 from smexec.local.config import ServiceConfig
 from smexec.local.control import ControlApi
 from smexec.local.front import Front
+from smexec.local.hosting import Hosting
 from smexec.local.jobs import Job
 from smexec.local.limits import WarmPools
 from smexec.local.model import service_model
@@ -37,6 +38,8 @@ from smexec.local.processing_api import ProcessingApi
 from smexec.local.processing_run import ProcessingRun
 from smexec.local.proxy import Proxy
 from smexec.local.run import Platform, Run, run_job, running_platform
+from smexec.local.runtime import Runtime
+from smexec.local.serving_api import EndpointApi, EndpointConfigApi, ModelApi
 from smexec.local.traffic import Traffic
 from smexec.local.training import TrainingJob
 from smexec.local.training_api import TrainingApi
@@ -163,14 +166,19 @@ class Service:
         )
         preconditions = Preconditions(s3, iam, self.config.region, self.config.account)
         desk = Desk(self.config, self.account, preconditions, self._launch, time.time)
+        hosting = await stack.enter_async_context(Hosting(self._platform, self.account))
         front = Front(
             control=ControlApi(self),
             api=Api(
                 TrainingApi(desk, warm_pools).operations,
                 ProcessingApi(desk).operations,
+                ModelApi(desk).operations,
+                EndpointConfigApi(desk).operations,
+                EndpointApi(desk, hosting).operations,
                 TagApi(self.account).operations,
             ),
             proxy=await stack.enter_async_context(Proxy(moto.url)),
+            runtime=Runtime(self.config, hosting),
             traffic=self.traffic,
             account=self.config.account,
         )

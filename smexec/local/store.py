@@ -151,8 +151,8 @@ _SORT_KEYS: Mapping[str, Callable[[Resource], Any]] = {
 
 
 def _sort_key(sort_by: str) -> Callable[[Resource], _SortKey]:
-    """The name breaks ties, so that a token points at one place.  Operations of models write ModelName."""
-    key = _SORT_KEYS["Name" if sort_by.endswith("Name") else sort_by]
+    """The name breaks ties, so that a token points at one place."""
+    key = _SORT_KEYS[sort_by]
     return lambda one: (key(one), one.name)
 
 

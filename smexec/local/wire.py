@@ -7,6 +7,7 @@ S3's XML, and REST with JSON for anything else.  S3's operations are recognised 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +22,8 @@ _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _SCOPE_PARTS = 5
 
 Protocol = Literal["json", "query", "s3", "rest"]
+
+_INVOCATION = re.compile(r"/endpoints/([^/]+)/invocations")
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -65,12 +68,20 @@ def identify(method: str, target: str, headers: Mapping[str, str], form: bytes =
     url = urlsplit(target)
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     service = _signing_service(headers.get("Authorization", ""), query)
+    if method == "POST" and service == "sagemaker" and invoked_endpoint(url.path):
+        return Operation("sagemaker-runtime", "InvokeEndpoint", "rest")
     action = query.get("Action") or _form_action(form)
     if action:
         return Operation(service or "unknown", action, "query")
     if service in {None, "s3"}:
         return Operation("s3", _s3_operation(method, url.path, query, headers), "s3")
     return Operation(service or "unknown", f"{method} {url.path}", "rest")
+
+
+def invoked_endpoint(path: str) -> str | None:
+    """The name of the endpoint that an InvokeEndpoint request is for; None if it is for something else."""
+    match = _INVOCATION.fullmatch(path)
+    return match and match[1]
 
 
 def _form_action(form: bytes) -> str | None:
@@ -188,8 +199,8 @@ def render_error(error: ServiceError, operation: Operation, request_id: str) -> 
     """Body and content type of an error answer."""
     if operation.protocol in {"json", "rest"}:
         # Shapes of the model carry "Message", the common errors "message"; clients take either.
-        body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message})
-        return body.encode(), "application/x-amz-json-1.1"
+        said = {"message": error.message, "Message": error.message, **error.members}
+        return json.dumps({"__type": error.code, **said}).encode(), "application/x-amz-json-1.1"
     inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
     request = f"<RequestId>{request_id}</RequestId>"
     if operation.protocol == "s3":

@@ -10,7 +10,7 @@ from botocore.session import get_session
 from multidict import CIMultiDict
 
 from smexec.local.model import ServiceError
-from smexec.local.wire import NAMED_ERRORS, Operation, identify, named_error, render_error
+from smexec.local.wire import NAMED_ERRORS, Operation, identify, invoked_endpoint, named_error, render_error
 
 
 def signed(service: str, **headers: str) -> CIMultiDict[str]:
@@ -122,3 +122,18 @@ def test_messages_are_escaped() -> None:
     body, _ = render_error(error, S3, "r")
     assert ET.fromstring(body).findtext("Message") == error.message
     assert json.loads(render_error(error, JSON, "r")[0])["message"] == error.message
+
+
+def test_an_invocation_of_an_endpoint_is_the_runtimes() -> None:
+    path = "/endpoints/my-endpoint/invocations"
+    assert invoked_endpoint(path) == "my-endpoint"
+    invocation = Operation("sagemaker-runtime", "InvokeEndpoint", "rest")
+    assert identify("POST", path, signed("sagemaker")) == invocation
+    assert identify("POST", path, signed("s3")) != invocation
+    assert identify("GET", path, signed("sagemaker")) != invocation
+
+
+def test_an_errors_own_members_are_rendered() -> None:
+    error = ServiceError("ModelError", "Received", 424, {"OriginalStatusCode": 500})
+    body, _ = render_error(error, Operation("sagemaker-runtime", "InvokeEndpoint", "rest"), "id")
+    assert json.loads(body).items() >= {"__type": "ModelError", "OriginalStatusCode": 500}.items()

@@ -1,0 +1,171 @@
+"""Endpoints as they run: deployments that come, take each other's place, and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from smexec.local.account import Account
+from smexec.local.layout import JobFailure
+from smexec.local.logs import ENDPOINTS, create_group
+from smexec.local.model import ServiceError
+from smexec.local.run import INTERNAL_ERROR, Platform, cancelled
+from smexec.local.serving import DELETED, PING_SECONDS, Endpoint, EndpointConfig, weight
+from smexec.local.serving_host import STOP_SECONDS, ModelServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_log = logging.getLogger("smexec.local")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant that serves: one container, however many instances it has."""
+
+    name: str
+    weight: float
+    patience: float
+    server: ModelServer
+
+
+class Deployment:
+    """The variants of one configuration as they run."""
+
+    def __init__(self, parent: Path) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="", dir=parent, ignore_cleanup_errors=True)
+        self.path = Path(self._directory.name)
+        self._variants: list[Variant] = []
+
+    async def start(self, variants: list[Variant], session: aiohttp.ClientSession) -> None:
+        """Until all of them are healthy.
+
+        Raises:
+            JobFailure: one is not, or cannot be started.
+        """
+        self._variants = variants
+        starts = [asyncio.create_task(one.server.start(session, one.patience)) for one in variants]
+        try:
+            healthy = await asyncio.gather(*starts)
+        finally:
+            await cancelled(*starts)
+        for variant, well in zip(variants, healthy, strict=True):
+            if not well:
+                raise JobFailure(
+                    f"The primary container for production variant {variant.name} did not pass the ping "
+                    "health check. Please check CloudWatch logs for this endpoint."
+                )
+
+    async def stop(self, grace: float) -> None:
+        """End all containers, those that do not end by themselves in that time by force."""
+        await asyncio.gather(*(variant.server.stop(grace) for variant in self._variants))
+        await asyncio.to_thread(self._directory.cleanup)
+
+    def choose(self, name: str | None) -> Variant | None:
+        """The variant of that name, if there is one; one by weight if there is no name."""
+        if name is None:
+            return random.choices(self._variants, [variant.weight for variant in self._variants])[0]
+        return next((variant for variant in self._variants if variant.name == name), None)
+
+
+class Hosting:
+    """Runs the endpoints of an account. An async context manager; at its end all of them end.
+
+    Attributes:
+        session: for requests to the containers.
+    """
+
+    def __init__(self, platform: Platform, account: Account) -> None:
+        self.session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        self._platform = platform
+        self._account = account
+        self._serving: dict[str, Deployment] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(deployment.stop(0.0) for deployment in self._serving.values()))
+        await self.session.close()
+
+    def deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
+        """Begin to serve a configuration, in the place of the one that is served."""
+        self._begin(self._deploy(endpoint, config))
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Begin to end it; its name is free afterwards."""
+        self._begin(self._remove(endpoint))
+
+    def serving(self, name: str) -> Deployment | None:
+        """What answers for an endpoint."""
+        return self._serving.get(name)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
+        """An update that fails leaves in service what was; a creation that fails leaves nothing."""
+        former = self._serving.get(endpoint.name)
+        reason = await self._replaced(endpoint, config)
+        if reason:
+            endpoint.enter("InService" if former else "Failed", reason)
+            return
+        endpoint.serve(config)
+        if former:
+            await former.stop(STOP_SECONDS)
+
+    async def _replaced(self, endpoint: Endpoint, config: EndpointConfig) -> str | None:
+        """Let a new deployment serve the endpoint; if that fails, why."""
+        deployment = Deployment(self._platform.directory)
+        try:
+            await create_group(self._platform.around.logs, _group(endpoint))
+            await asyncio.sleep(self._platform.config.cold_start)
+            await deployment.start(self._variants(endpoint, config, deployment.path), self.session)
+            self._serving[endpoint.name] = deployment
+        except JobFailure as failure:
+            return str(failure)
+        except ServiceError as error:  # a model is gone
+            return error.message
+        except Exception:
+            _log.exception("the deployment of %s failed", endpoint.name)
+            return INTERNAL_ERROR
+        finally:
+            if self._serving.get(endpoint.name) is not deployment:
+                await deployment.stop(0.0)
+        return None
+
+    def _variants(self, endpoint: Endpoint, config: EndpointConfig, directory: Path) -> list[Variant]:
+        variants = []
+        for one in config.request["ProductionVariants"]:
+            name, model = one["VariantName"], self._account.models.get(one["ModelName"])
+            patience = float(one.get("ContainerStartupHealthCheckTimeoutInSeconds", PING_SECONDS))
+            around = self._platform.around
+            server = ModelServer(model, _group(endpoint), name, directory / name, around)
+            variants.append(Variant(name, weight(one), patience, server))
+        return variants
+
+    async def _remove(self, endpoint: Endpoint) -> None:
+        deployment = self._serving.pop(endpoint.name, None)
+        if deployment:
+            await deployment.stop(STOP_SECONDS)
+        self._account.endpoints.delete(endpoint)
+        endpoint.enter(DELETED)
+
+
+def _group(endpoint: Endpoint) -> str:
+    """Its logs'."""
+    return f"{ENDPOINTS}/{endpoint.name}"

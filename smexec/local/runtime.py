@@ -1,0 +1,93 @@
+"""InvokeEndpoint: a request goes to a container, and its answer, or what went wrong with it, comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp import web
+
+from smexec.local.account import partition
+from smexec.local.config import ServiceConfig
+from smexec.local.hosting import Hosting, Variant
+from smexec.local.logs import ENDPOINTS
+from smexec.local.model import ServiceError
+
+MAX_BODY = 6_291_456
+INVOKE_SECONDS = 60.0
+TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container primary. Review the latency "
+    "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+)
+
+_PREFIX = "X-Amzn-SageMaker-"
+_PASSED_ON = ("Content-Type", "Accept", f"{_PREFIX}Custom-Attributes", f"{_PREFIX}Inference-Id")
+_HANDED_BACK = ("Content-Type", f"{_PREFIX}Custom-Attributes")
+
+
+class Runtime:
+    """Answers InvokeEndpoint requests."""
+
+    def __init__(self, config: ServiceConfig, hosting: Hosting) -> None:
+        self._config = config
+        self._hosting = hosting
+
+    async def invoke(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> web.Response:
+        """One request.
+
+        Raises:
+            ServiceError: ValidationError, ModelError, or that the body is too large.
+        """
+        if len(body) > MAX_BODY:
+            raise ServiceError("413", f"HTTP content length exceeded {MAX_BODY} bytes.", 413)
+        variant = self._variant(endpoint, headers.get(f"{_PREFIX}Target-Variant"))
+        passed = {name: headers[name] for name in _PASSED_ON if name in headers}
+        status, answered, content = await self._asked(endpoint, variant, passed, body)
+        if status >= 400:  # noqa: PLR2004  (of HTTP)
+            raise self._model_error(endpoint, status, content.decode("utf-8", "replace"))
+        back = {name: answered[name] for name in _HANDED_BACK if name in answered}
+        return web.Response(body=content, headers={**back, "x-Amzn-Invoked-Production-Variant": variant.name})
+
+    async def _asked(
+        self, endpoint: str, variant: Variant, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        url, timeout = f"{variant.server.url}/invocations", aiohttp.ClientTimeout(total=INVOKE_SECONDS)
+        try:
+            async with self._hosting.session.post(url, data=body, headers=headers, timeout=timeout) as answer:
+                return answer.status, answer.headers, await answer.read()
+        except asyncio.TimeoutError:
+            raise self._model_error(endpoint, 0, TIMED_OUT) from None
+        except aiohttp.ClientError as error:
+            raise self._model_error(endpoint, 0, str(error)) from None
+
+    def _variant(self, endpoint: str, name: str | None) -> Variant:
+        deployment = self._hosting.serving(endpoint)
+        if deployment is None:
+            raise _invalid(f"Endpoint {endpoint} of account {self._config.account} not found.")
+        variant = deployment.choose(name)
+        if variant is None:
+            raise _invalid(f"Variant {name} of endpoint {endpoint} not found.")
+        return variant
+
+    def _model_error(self, endpoint: str, status: int, said: str) -> ServiceError:
+        """What a container's own error becomes."""
+        region, account = self._config.region, self._config.account
+        side = "client" if 400 <= status < 500 else "server"  # noqa: PLR2004  (of HTTP)
+        group = f"{ENDPOINTS}/{endpoint}"
+        message = (
+            f'Received {side} error ({status}) from primary with message "{said}". See '
+            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+            f"#logEventViewer:group={group} in account {account} for more information."
+        )
+        members = {
+            "OriginalStatusCode": status,
+            "OriginalMessage": said,
+            "LogStreamArn": f"arn:{partition(region)}:logs:{region}:{account}:log-group:{group}",
+        }
+        return ServiceError("ModelError", message, 424, members)
+
+
+def _invalid(message: str) -> ServiceError:
+    """As the runtime calls it."""
+    return ServiceError("ValidationError", message)

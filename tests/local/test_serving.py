@@ -1,0 +1,277 @@
+"""Models and endpoints, seen as any client of AWS sees them."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from smexec.local.layout import JobFailure
+from smexec.local.serving_host import unpack
+
+NUMBERS = itertools.count()
+
+# What a container of one's own is: /ping and /invocations on the port that the platform names.
+SERVER = """
+import os, pathlib, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+print("started as", *sys.argv[1:], flush=True)
+model = pathlib.Path(os.environ.get("SMEXEC_OPT_ML", "/opt/ml"), "model", "model.txt").read_text()
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(200, b"")
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"die":
+            os._exit(1)
+        if body.startswith(b"fail"):
+            return self.answer(int(body[4:]), b"no such column")
+        said = [model, body.decode(), self.headers["Content-Type"], self.headers["Accept"]]
+        self.answer(200, " ".join(said).encode())
+
+    def answer(self, status, body):
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        attributes = self.headers.get("X-Amzn-SageMaker-Custom-Attributes")
+        if attributes:
+            self.send_header("X-Amzn-SageMaker-Custom-Attributes", attributes)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+class Client:
+    """boto3 and the control API, in the words of these tests."""
+
+    def __init__(self, service: Any) -> None:
+        self.service = service
+        self.bucket = service.info["bucket"]
+        self.role = service.info["role"]
+        self.sagemaker = service.client("sagemaker")
+        self.runtime = service.client("sagemaker-runtime")
+        self.s3 = service.client("s3")
+        self.logs = service.client("logs")
+
+    def model(self, content: str = "iris", **changes: Any) -> str:
+        """A model whose archive holds that text; its name."""
+        name = f"model-{next(NUMBERS)}"
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            member = tarfile.TarInfo("model.txt")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content.encode()))
+        self.s3.put_object(Bucket=self.bucket, Key=f"{name}/model.tar.gz", Body=packed.getvalue())
+        url = f"s3://{self.bucket}/{name}/model.tar.gz"
+        container = {"Image": "server:1", "ModelDataUrl": url, **changes}
+        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=self.role)
+        return name
+
+    def config(self, *models: str, **changes: Any) -> str:
+        name = f"config-{next(NUMBERS)}"
+        variants = [
+            {
+                "VariantName": f"v{number}",
+                "ModelName": model,
+                "InstanceType": "ml.t2.medium",
+                "InitialInstanceCount": 1,
+                **changes,
+            }
+            for number, model in enumerate(models, 1)
+        ]
+        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
+        return name
+
+    def create(self, config: str) -> str:
+        name = f"endpoint-{next(NUMBERS)}"
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+        return name
+
+    def wait(self, name: str, *statuses: str) -> dict[str, Any]:
+        self.service.control("wait", {"endpoint": name, "statuses": statuses, "timeout": 50})
+        described: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=name)
+        return described
+
+    def endpoint(self, *models: str, **changes: Any) -> str:
+        """One in service."""
+        name = self.create(self.config(*(models or (self.model(),)), **changes))
+        self.wait(name, "InService")
+        return name
+
+    def predict(self, name: str, body: str = "rows", **members: Any) -> str:
+        members = {"ContentType": "text/csv", "Accept": "text/plain", **members}
+        answer = self.runtime.invoke_endpoint(EndpointName=name, Body=body, **members)
+        return str(answer["Body"].read().decode())
+
+    def refused(self, operation: Any, *arguments: Any, **members: Any) -> Any:
+        with pytest.raises(ClientError) as caught:
+            operation(*arguments, **members)
+        return caught.value
+
+    def lines(self, name: str) -> list[str]:
+        group = f"/aws/sagemaker/Endpoints/{name}"
+        events = self.logs.filter_log_events(logGroupName=group)["events"]
+        return [event["message"] for event in events]
+
+
+@pytest.fixture(scope="module")
+def clients(shared_process: Any) -> Client:
+    return Client(shared_process)
+
+
+@pytest.fixture
+def client(aws: Any, clients: Client, tmp_path: Path) -> Client:
+    """With an image that serves; the clients themselves take long to make."""
+    assert clients.service is aws
+    manifest = {
+        "entrypoint": [sys.executable, "-u", "/opt/ml/server.py"],
+        "files": {"/opt/ml/server.py": "server.py"},
+    }
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "image.json").write_text(json.dumps(manifest))
+    aws.control("configure", {"image": {"server:1": str(tmp_path)}})
+    return clients
+
+
+def test_a_model_serves_until_its_endpoint_is_deleted(client: Client) -> None:
+    name = client.endpoint()
+    endpoint = client.sagemaker.describe_endpoint(EndpointName=name)
+    assert endpoint["EndpointArn"] == f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{name}"
+    assert [variant["CurrentInstanceCount"] for variant in endpoint["ProductionVariants"]] == [1]
+    answer = client.runtime.invoke_endpoint(
+        EndpointName=name, Body=b"1,2", ContentType="text/csv", Accept="text/plain", CustomAttributes="id=7"
+    )
+    assert answer["Body"].read() == b"iris 1,2 text/csv text/plain"
+    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("text/plain", "v1")
+    assert answer["CustomAttributes"] == "id=7"
+    assert client.lines(name) == ["started as serve"]
+    client.sagemaker.delete_endpoint(EndpointName=name)
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    refused = client.refused(client.sagemaker.describe_endpoint, EndpointName=name)
+    assert f'Could not find endpoint "{endpoint["EndpointArn"]}".' in str(refused)
+    refused = client.refused(client.predict, name)
+    assert str(refused).endswith(f"Endpoint {name} of account 123456789012 not found.")
+    assert refused.response["Error"]["Code"] == "ValidationError"
+
+
+@pytest.mark.parametrize(("status", "side"), [(415, "client"), (500, "server")])
+def test_a_containers_error_is_a_model_error(client: Client, status: int, side: str) -> None:
+    name = client.endpoint()
+    error = client.refused(client.predict, name, f"fail{status}")
+    assert error.response["Error"]["Code"] == "ModelError"
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert error.response["OriginalStatusCode"] == status
+    assert error.response["OriginalMessage"] == "no such column"
+    said = f'Received {side} error ({status}) from primary with message "no such column". See https://'
+    assert error.response["Error"]["Message"].startswith(said)
+    assert error.response["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{name}")
+
+
+def test_a_container_that_dies_is_a_model_error(client: Client) -> None:
+    error = client.refused(client.predict, client.endpoint(), "die")
+    assert error.response["Error"]["Code"] == "ModelError"
+
+
+def test_a_body_can_have_six_mebibytes(client: Client) -> None:
+    name = client.endpoint()
+    assert len(client.predict(name, "x" * 6_291_456)) > 6_291_456
+    error = client.refused(client.predict, name, "x" * 6_291_457)
+    assert error.response["Error"]["Code"] == "413"
+    assert "HTTP content length exceeded 6291456 bytes." in str(error)
+
+
+def test_an_update_serves_the_old_until_the_new_is_ready(client: Client) -> None:
+    name = client.endpoint()
+    old = client.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    new = client.config(client.model("roses"))
+    client.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=new)
+    assert client.predict(name).split()[0] in {"iris", "roses"}
+    assert client.wait(name, "InService")["EndpointConfigName"] == new != old
+    assert client.predict(name).startswith("roses")
+
+
+def test_an_update_that_fails_leaves_the_old(client: Client) -> None:
+    name = client.endpoint()
+    broken = client.config(client.model("roses"))
+    client.service.control("configure", {"image": {"server:1": "/no/such/image"}})
+    client.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=broken)
+    endpoint = client.wait(name, "InService")
+    assert "the image server:1 cannot be read" in endpoint["FailureReason"]
+    assert client.predict(name).startswith("iris")
+
+
+def test_a_container_that_ends_does_not_pass_the_health_check(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text("print('no such package')")
+    endpoint = client.wait(client.create(client.config(client.model())), "Failed")
+    assert endpoint["FailureReason"] == (
+        "The primary container for production variant v1 did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint."
+    )
+    assert client.lines(endpoint["EndpointName"]) == ["no such package"]
+
+
+def test_variants_can_be_asked_by_name(client: Client) -> None:
+    name = client.endpoint(client.model("first"), client.model("second"))
+    assert client.predict(name, TargetVariant="v1").startswith("first")
+    assert client.predict(name, TargetVariant="v2").startswith("second")
+    assert "Variant v3" in str(client.refused(client.predict, name, TargetVariant="v3"))
+
+
+def test_names_are_taken_and_things_refer_to_each_other(client: Client) -> None:
+    sagemaker, model = client.sagemaker, client.model()
+    container = {"Image": "server:1"}
+    taken = client.refused(
+        sagemaker.create_model, ModelName=model, PrimaryContainer=container, ExecutionRoleArn=client.role
+    )
+    assert "Cannot create already existing model" in str(taken)
+    assert "Could not find model" in str(client.refused(client.config, "no-such-model"))
+    assert "Could not find endpoint configuration" in str(client.refused(client.create, "no-such-config"))
+    lost = client.refused(client.model, ModelDataUrl=f"s3://{client.bucket}/nothing.tar.gz")
+    assert "Could not find model data at" in str(lost)
+
+
+def test_what_there_is_can_be_listed_and_deleted(client: Client) -> None:
+    sagemaker, model = client.sagemaker, client.model()
+    config = client.config(model)
+    assert [one["ModelName"] for one in sagemaker.list_models(NameContains=model)["Models"]] == [model]
+    configs = sagemaker.list_endpoint_configs(NameContains=config)["EndpointConfigs"]
+    assert [one["EndpointConfigName"] for one in configs] == [config]
+    described = sagemaker.describe_endpoint_config(EndpointConfigName=config)
+    assert described["ProductionVariants"][0]["ModelName"] == model
+    sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    sagemaker.delete_model(ModelName=model)
+    assert "Could not find model" in str(client.refused(sagemaker.describe_model, ModelName=model))
+
+
+def test_links_break_the_unpacking(tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        link = tarfile.TarInfo("secret")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(JobFailure, match="Failed to extract model data archive: secret"):
+        unpack(archive, tmp_path / "model")
+
+
+def test_nothing_is_unpacked_elsewhere(tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../outside"))
+    with pytest.raises(JobFailure, match="is no file or directory in it"):
+        unpack(archive, tmp_path / "model")
+    assert not (tmp_path / "outside").exists()
