@@ -14,6 +14,7 @@ from smexec.local.resources import Resource
 from smexec.local.serving import Endpoint, EndpointConfig, Model
 from smexec.local.store import JobStore, Store
 from smexec.local.training import TrainingJob
+from smexec.local.transform import TransformJob
 
 
 class Account:
@@ -23,6 +24,7 @@ class Account:
         place = f"arn:{partition(config.region)}:sagemaker:{config.region}:{config.account}"
         self.training = JobStore(TrainingJob, place)
         self.processing = JobStore(ProcessingJob, place)
+        self.transform = JobStore(TransformJob, place)
         self.models = Store(Model, place)
         self.endpoint_configs = Store(EndpointConfig, place)
         self.endpoints = Store(Endpoint, place)
@@ -30,7 +32,7 @@ class Account:
     @property
     def jobs(self) -> tuple[JobStore[Any], ...]:
         """The stores of jobs."""
-        return self.training, self.processing
+        return self.training, self.processing, self.transform
 
     @property
     def stores(self) -> tuple[Store[Any], ...]:

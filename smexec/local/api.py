@@ -125,6 +125,11 @@ class JobApi(ResourceApi[J]):
             ServiceError: ValidationException.
         """
 
+    def role(self, members: Members) -> str:
+        """The role that the platform takes for it."""
+        role: str = members["RoleArn"]
+        return role
+
     @abstractmethod
     def make(self, members: Members, arn: str) -> J:
         """The record of an accepted request."""
@@ -133,7 +138,7 @@ class JobApi(ResourceApi[J]):
         """Create…Job: the last to be taken is the quota."""
         inputs = self.check(members)
         self._store.require_free(self.name(members))
-        await self._desk.preconditions.check(members["RoleArn"], inputs)
+        await self._desk.preconditions.check(self.role(members), inputs)
         # Nothing is awaited from here on: of two creates that race for a name or for the last instance, one
         # loses.
         self._store.require_free(self.name(members))

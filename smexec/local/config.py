@@ -82,6 +82,14 @@ class ServiceConfig:
             item=int,
         ),
     )
+    transform_quotas: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_about(
+            "instances of a type for transform jobs; '*' for the others, 'total' for all together",
+            live=True,
+            item=int,
+        ),
+    )
     max_runtime_quota: int = field(
         default=432_000,
         metadata=_about("longest MaxRuntimeInSeconds that the account may ask for", live=True),
@@ -160,12 +168,13 @@ class ServiceConfig:
 
 
 REALISTIC: dict[str, Any] = {
-    # The rate of ListTrainingJobs is reported by users; those of Create and Describe are estimates.
+    # The rates of ListTrainingJobs and CreateProcessingJob are reported by users, the others are estimates.
     "rates": {
         "CreateTrainingJob": 1.0,
         "DescribeTrainingJob": 2.0,
         "ListTrainingJobs": 2.0,
         "StopTrainingJob": 1.0,
+        "CreateProcessingJob": 1.0,
     },
     "quotas": {
         "*": 0,
@@ -259,7 +268,8 @@ def _flag(name: str) -> str:
 
 def _pair(item: Callable[[Any], Any]) -> Callable[[str], tuple[str, Any]]:
     def parse(text: str) -> tuple[str, Any]:
-        name, separator, value = text.rpartition("=")
+        # Paths may hold the sign, as may the names of numbers, but not both sides of one setting.
+        name, separator, value = text.partition("=") if item is str else text.rpartition("=")
         if not separator or not name:
             raise argparse.ArgumentTypeError(f"expected NAME=VALUE, not {text!r}")
         return name, item(value)

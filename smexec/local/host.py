@@ -84,11 +84,7 @@ class ContainerRun:
 
 
 class HostRun(ABC):
-    """One host during one attempt at a job. The layout's directory is the host's own, and empty."""
-
-    def __init__(self, layout: Layout, container: ContainerRun) -> None:
-        self.layout = layout
-        self.container = container
+    """One host during one attempt at a job."""
 
     @abstractmethod
     async def prepare(self) -> None:
@@ -99,12 +95,20 @@ class HostRun(ABC):
         """
 
     @abstractmethod
-    def spec(self) -> Spec:
-        """Its container, once all is prepared."""
+    async def run(self) -> int:
+        """What the host is for, to its end: an exit code.
+
+        Raises:
+            JobFailure: it cannot be done, for another reason than a command's own.
+        """
 
     @abstractmethod
-    def background(self) -> Iterable[Coroutine[Any, Any, Any]]:
-        """What goes on for as long as the command runs; an error there is the job's."""
+    def terminate(self) -> None:
+        """SIGTERM, now or as soon as something runs."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """SIGKILL, now or as soon as something runs."""
 
     @abstractmethod
     def failure_reason(self, code: int) -> str:
@@ -117,12 +121,32 @@ class HostRun(ABC):
             JobFailure: S3 does not take it.
         """
 
-    async def run(self) -> int:
-        """The command, to its end: its exit code.
 
-        Raises:
-            JobFailure: it cannot be started, or what goes on beside it broke.
-        """
+class CommandHost(HostRun):
+    """One that runs a command to its end. The layout's directory is the host's own, and empty."""
+
+    def __init__(self, layout: Layout, container: ContainerRun) -> None:
+        self.layout = layout
+        self.container = container
+
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Its container, once all is prepared."""
+
+    @abstractmethod
+    def background(self) -> Iterable[Coroutine[Any, Any, Any]]:
+        """What goes on for as long as the command runs; an error there is the job's."""
+
+    def terminate(self) -> None:
+        """See :class:`HostRun`."""
+        self.container.terminate()
+
+    def kill(self) -> None:
+        """See :class:`HostRun`."""
+        self.container.kill()
+
+    async def run(self) -> int:
+        """See :class:`HostRun`."""
         async with self._in_background():
             return await self.container.run(self.spec())
 

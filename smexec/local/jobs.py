@@ -83,6 +83,7 @@ class Job(Resource):
     """One Create…Job request and all that has happened to it.
 
     Attributes:
+        quotas: the setting of the service that limits its instances.
         stop_requested: set once the request to stop it was accepted.
         interruptions: what a test ordered to happen to it, in order; taken by whoever runs the job.
         on_end: called in the same instant in which the end becomes visible, so that whoever sees the end also
@@ -91,6 +92,7 @@ class Job(Resource):
     """
 
     unknown: ClassVar[str] = "Could not find requested job with name: {name}"
+    quotas: ClassVar[str] = "quotas"
 
     stop_requested: asyncio.Event = field(default_factory=asyncio.Event)
     interruptions: asyncio.Queue[Interruption] = field(default_factory=asyncio.Queue)
@@ -131,6 +133,12 @@ class Job(Resource):
         if self.ended is not None:
             return _ENDED_AS[self.secondary_status]
         return "Stopping" if self.stop_requested.is_set() else "InProgress"
+
+    @property
+    def max_runtime(self) -> int:
+        """How many seconds it may take, from the first download on."""
+        seconds: int = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
+        return seconds
 
     @property
     def spot(self) -> bool:

@@ -79,7 +79,7 @@ def check_quotas(job: Job, others: Iterable[Job], config: ServiceConfig, now: fl
         ServiceError: ResourceLimitExceeded, at once: the service does not queue.
     """
     _check_runtime(job, config)
-    quotas = config.quotas if isinstance(job, TrainingJob) else config.processing_quotas
+    quotas: Mapping[str, int] = getattr(config, job.quotas)
     holding = [other for other in others if holds_instances(other, config, now)]
     for instance_type, wanted in job.instances.items():
         used = sum(other.instances.get(instance_type, 0) for other in holding if other.spot == job.spot)
@@ -101,7 +101,7 @@ def holds_instances(job: Job, config: ServiceConfig, now: float) -> bool:
 
 
 def _check_runtime(job: Job, config: ServiceConfig) -> None:
-    wanted, limit = job.request["StoppingCondition"]["MaxRuntimeInSeconds"], config.max_runtime_quota
+    wanted, limit = job.max_runtime, config.max_runtime_quota
     if limit != UNLIMITED and wanted > limit:
         raise _limit_exceeded(f"Longest run time for a {job.noun}", limit, 0, wanted, "Seconds")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 TRAINING = "/aws/sagemaker/TrainingJobs"
 PROCESSING = "/aws/sagemaker/ProcessingJobs"
+TRANSFORM = "/aws/sagemaker/TransformJobs"
 ENDPOINTS = "/aws/sagemaker/Endpoints"  # and the endpoint's name
 
 EVENT_OVERHEAD = 26  # bytes that the service adds to each event before it compares with its limits

@@ -23,6 +23,7 @@ class ProcessingJob(Job):
 
     kind: ClassVar[str] = "ProcessingJob"
     noun: ClassVar[str] = "processing job"
+    quotas: ClassVar[str] = "processing_quotas"
 
     exit_message: str | None = None
 

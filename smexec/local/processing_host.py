@@ -9,7 +9,7 @@ from typing import Any
 
 from smexec.local import layout as layouts
 from smexec.local.containers import Spec
-from smexec.local.host import ContainerRun, HostRun, Surroundings, log_name, unstartable
+from smexec.local.host import CommandHost, ContainerRun, Surroundings, log_name, unstartable
 from smexec.local.layout import Host, JobFailure, ProcessingLayout
 from smexec.local.logs import PROCESSING, LogStream
 from smexec.local.processing import ProcessingJob
@@ -19,7 +19,7 @@ from smexec.local.transfer import Mirror, fetch_channel, plan_channel
 NOTHING_TOLD = "See job logs for more information"
 
 
-class ProcessingHost(HostRun):
+class ProcessingHost(CommandHost):
     """One host during one attempt at a processing job."""
 
     layout: ProcessingLayout
@@ -39,7 +39,7 @@ class ProcessingHost(HostRun):
         ]
 
     async def prepare(self) -> None:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         self.layout.make()
         self.layout.write_config(self._job.request, self._job.arn, self._host)
         for output in self._job.outputs:
@@ -51,11 +51,11 @@ class ProcessingHost(HostRun):
         return (mirror.keep_in_sync() for mirror in self._continuous)
 
     async def save(self) -> None:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         await asyncio.gather(*(mirror.sync() for mirror in self._continuous))
 
     def failure_reason(self, code: int) -> str:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         if code == BROKEN:
             return unstartable(self._image, self.container.log)
         return f"AlgorithmError: {self.message() or NOTHING_TOLD}, exit code: {code}"
@@ -65,7 +65,7 @@ class ProcessingHost(HostRun):
         return layouts.read_told(self.layout.message)
 
     def spec(self) -> Spec:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         request, region = self._job.request, self._around.region
         application = request["AppSpecification"]
         network = not request.get("NetworkConfig", {}).get("EnableNetworkIsolation", False)

@@ -25,7 +25,7 @@ from smexec.local.host import HostRun, Surroundings
 from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, Job
 from smexec.local.layout import JobFailure
 from smexec.local.limits import WarmPools, take_capacity_error
-from smexec.local.logs import PROCESSING, TRAINING, create_group
+from smexec.local.logs import PROCESSING, TRAINING, TRANSFORM, create_group
 from smexec.local.transfer import Storage
 
 INTERNAL_ERROR = "InternalServerError: We encountered an internal error. Please try again."
@@ -80,7 +80,7 @@ async def running_platform(
         ]
         engine = engine_named(config.engine, config.memory, directory, lambda: config.image)
         engine.prepare()
-        for group in (TRAINING, PROCESSING):
+        for group in (TRAINING, PROCESSING, TRANSFORM):
             await create_group(logs, group)
         around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)
         yield Platform(config, directory, warm_pools, around)
@@ -185,7 +185,7 @@ class Run(ABC, Generic[J]):
 
     async def _download(self, hosts: Sequence[HostRun]) -> None:
         self.job.enter("Downloading")
-        self._limit("MaxRuntimeExceeded", self.job.request["StoppingCondition"]["MaxRuntimeInSeconds"])
+        self._limit("MaxRuntimeExceeded", self.job.max_runtime)
         await asyncio.gather(*(host.prepare() for host in hosts))
         self.job.enter("Downloading", DOWNLOADING_IMAGE)
         await self._linger()
@@ -203,7 +203,7 @@ class Run(ABC, Generic[J]):
             reason = await self._watch(running)
         finally:  # one host's end by failure is the end of all; so is the service's own
             for host in hosts:
-                host.container.kill()
+                host.kill()
             await asyncio.gather(*running, return_exceptions=True)
         await self._linger()
         return reason
@@ -239,7 +239,7 @@ class Run(ABC, Generic[J]):
             await save_all(running.values())
             raise Reclaimed("Interrupted")
         for host in running.values():
-            host.container.kill()
+            host.kill()
         if order == "internal-error":
             if not self._retries:
                 raise JobFailure(INTERNAL_ERROR)
@@ -249,10 +249,10 @@ class Run(ABC, Generic[J]):
     async def _end_gently(self, running: dict[asyncio.Task[int], HostRun]) -> None:
         """SIGTERM, time to react, SIGKILL."""
         for host in running.values():
-            host.container.terminate()
+            host.terminate()
         await asyncio.wait(running, timeout=self._config.stop_grace)
         for host in running.values():
-            host.container.kill()
+            host.kill()
         await asyncio.wait(running)
 
     async def _upload(self, hosts: Sequence[HostRun], directory: Path, reason: str | None) -> None:

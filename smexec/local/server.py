@@ -44,6 +44,9 @@ from smexec.local.traffic import Traffic
 from smexec.local.training import TrainingJob
 from smexec.local.training_api import TrainingApi
 from smexec.local.training_run import TrainingRun
+from smexec.local.transform import TransformJob
+from smexec.local.transform_api import TransformApi
+from smexec.local.transform_run import TransformRun
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "local-service-checks-no-signatures"  # noqa: S105 - a dummy that is printed to everyone
@@ -52,6 +55,7 @@ ROLE_NAME = "smexec-local"
 RUNS: dict[type[Job], Callable[[Any, Platform], Run[Any]]] = {
     TrainingJob: TrainingRun,
     ProcessingJob: ProcessingRun,
+    TransformJob: TransformRun,
 }
 _BACKLOG = 1024
 _FIRST_LEASE_SECONDS = 15.0
@@ -172,6 +176,7 @@ class Service:
             api=Api(
                 TrainingApi(desk, warm_pools).operations,
                 ProcessingApi(desk).operations,
+                TransformApi(desk).operations,
                 ModelApi(desk).operations,
                 EndpointConfigApi(desk).operations,
                 EndpointApi(desk, hosting).operations,

@@ -31,17 +31,27 @@ machine's ports.
 
 
 class ModelServer:
-    """One container of a variant. The directory is its own, and empty."""
+    """One container. Its log's stream begins as told; the directory is its own, and empty; the variables of
+    ``environment`` win over the model's.
+    """
 
-    def __init__(self, model: Model, group: str, variant: str, directory: Path, around: Surroundings) -> None:
+    def __init__(
+        self,
+        model: Model,
+        group: str,
+        stream: str,
+        directory: Path,
+        around: Surroundings,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.instance = f"i-{uuid.uuid4().hex[:17]}"
-        self.stream = f"{variant}/{self.instance}"
+        self._environment = environment or {}
         self._model = model
         self._definition: Mapping[str, Any] = model.containers[0]
         self._around = around
         self._layout = Layout(directory)
         self._port = free_port()
-        self._container = ContainerRun(around, LogStream(around.logs, group, self.stream))
+        self._container = ContainerRun(around, LogStream(around.logs, group, f"{stream}/{self.instance}"))
         self._running: asyncio.Task[int] | None = None
 
     @property
@@ -94,7 +104,11 @@ class ModelServer:
 
     def _spec(self) -> Spec:
         network = not self._model.request.get("EnableNetworkIsolation", False)
-        own = {PORT_VARIABLE: str(self._port), **self._definition.get("Environment", {})}
+        own = {
+            PORT_VARIABLE: str(self._port),
+            **self._definition.get("Environment", {}),
+            **self._environment,
+        }
         platform = layouts.common_environment(own, self.instance, self._around.region)
         return Spec(
             name=f"{self._model.name}-{self.instance}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from smexec.local import layout as layouts
 from smexec.local.containers import Spec
-from smexec.local.host import ContainerRun, HostRun, Surroundings, log_name, unstartable
+from smexec.local.host import CommandHost, ContainerRun, Surroundings, log_name, unstartable
 from smexec.local.layout import Host, TrainingLayout
 from smexec.local.logs import TRAINING, LogStream
 from smexec.local.pipes import Pipe
@@ -18,7 +18,7 @@ from smexec.local.training import TrainingJob
 from smexec.local.transfer import Checkpoints, fetch_channel, plan_channel
 
 
-class TrainingHost(HostRun):
+class TrainingHost(CommandHost):
     """One host during one attempt at a training job."""
 
     layout: TrainingLayout
@@ -39,7 +39,7 @@ class TrainingHost(HostRun):
         )
 
     async def prepare(self) -> None:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         self.layout.make()
         self.layout.write_config(self._request, self._host)
         await asyncio.gather(*(self._fetch(channel) for channel in self._request.get("InputDataConfig", ())))
@@ -54,12 +54,12 @@ class TrainingHost(HostRun):
             yield self._checkpoints.keep_in_sync()
 
     async def save(self) -> None:
-        """See :class:`HostRun`: checkpoints."""
+        """See :class:`CommandHost`: checkpoints."""
         if self._checkpoints:
             await self._checkpoints.sync()
 
     def failure_reason(self, code: int) -> str:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         told = layouts.read_told(self.layout.failure)
         if code == BROKEN and not told:
             return unstartable(self._image, self.container.log)
@@ -95,7 +95,7 @@ class TrainingHost(HostRun):
         return entrypoint, algorithm.get("ContainerArguments", () if entrypoint else ["train"])
 
     def spec(self) -> Spec:
-        """See :class:`HostRun`."""
+        """See :class:`CommandHost`."""
         network = not self._request["EnableNetworkIsolation"]
         entrypoint, arguments = self._command()
         platform = layouts.environment(self._request, self._job.arn, self._host, self._around.region)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -112,11 +114,20 @@ def aws(shared_process: ServiceProcess) -> Iterator[ServiceProcess]:
     yield shared_process
     shared_process.control("faults", method="DELETE")
     live = {"rates", "quotas", "spot_quotas", "warm_pool_quotas", "processing_quotas", "image"}
-    live |= {"delays", "capacity_errors"}
+    live |= {"transform_quotas", "delays", "capacity_errors"}
     present = shared_process.control("configure", {})
     back: dict[str, Any] = {name: dict.fromkeys(present[name]) | settings[name] for name in live}
     scalars = {"max_runtime_quota", "release_delay", "cold_start", "warm_start", "stop_grace"}
     shared_process.control("configure", back | {name: settings[name] for name in scalars})
+
+
+@pytest.fixture
+def serving_image(aws: ServiceProcess, tmp_path: Path) -> Path:
+    """The image ``server:1``: a directory, which a test may change."""
+    directory = tmp_path / "image"
+    shutil.copytree(Path(__file__).with_name("image"), directory)
+    aws.control("configure", {"image": {"server:1": str(directory)}})
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -100,3 +100,13 @@ def test_a_wrong_change_changes_nothing(changes: dict[str, Any], expected: type[
 def test_a_configuration_that_cannot_be_is_not_made(settings: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         ServiceConfig(**settings)
+
+
+def test_the_directory_of_an_image_may_hold_an_equals_sign() -> None:
+    config = ServiceConfig(image={"r:1": "/home/a=b/r"})
+    assert parsed(*to_arguments(config)) == config
+
+
+def test_the_directory_of_an_image_is_a_string() -> None:
+    with pytest.raises(TypeError, match="image takes strings, not 1"):
+        ServiceConfig().configure({"image": {"r:1": 1}})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -17,43 +15,6 @@ from smexec.local.layout import JobFailure
 from smexec.local.serving_host import unpack
 
 NUMBERS = itertools.count()
-
-# What a container of one's own is: /ping and /invocations on the port that the platform names.
-SERVER = """
-import os, pathlib, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-print("started as", *sys.argv[1:], flush=True)
-model = pathlib.Path(os.environ.get("SMEXEC_OPT_ML", "/opt/ml"), "model", "model.txt").read_text()
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.answer(200, b"")
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if body == b"die":
-            os._exit(1)
-        if body.startswith(b"fail"):
-            return self.answer(int(body[4:]), b"no such column")
-        said = [model, body.decode(), self.headers["Content-Type"], self.headers["Accept"]]
-        self.answer(200, " ".join(said).encode())
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        attributes = self.headers.get("X-Amzn-SageMaker-Custom-Attributes")
-        if attributes:
-            self.send_header("X-Amzn-SageMaker-Custom-Attributes", attributes)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
-"""
 
 
 class Client:
@@ -135,16 +96,9 @@ def clients(shared_process: Any) -> Client:
 
 
 @pytest.fixture
-def client(aws: Any, clients: Client, tmp_path: Path) -> Client:
+def client(aws: Any, clients: Client, serving_image: Path) -> Client:
     """With an image that serves; the clients themselves take long to make."""
     assert clients.service is aws
-    manifest = {
-        "entrypoint": [sys.executable, "-u", "/opt/ml/server.py"],
-        "files": {"/opt/ml/server.py": "server.py"},
-    }
-    (tmp_path / "server.py").write_text(SERVER)
-    (tmp_path / "image.json").write_text(json.dumps(manifest))
-    aws.control("configure", {"image": {"server:1": str(tmp_path)}})
     return clients
 
 
@@ -215,8 +169,8 @@ def test_an_update_that_fails_leaves_the_old(client: Client) -> None:
     assert client.predict(name).startswith("iris")
 
 
-def test_a_container_that_ends_does_not_pass_the_health_check(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text("print('no such package')")
+def test_a_container_that_ends_does_not_pass_the_health_check(client: Client, serving_image: Path) -> None:
+    (serving_image / "server.py").write_text("print('no such package')")
     endpoint = client.wait(client.create(client.config(client.model())), "Failed")
     assert endpoint["FailureReason"] == (
         "The primary container for production variant v1 did not pass the ping health check. "

@@ -1,0 +1,43 @@
+"""A container that serves: ``/ping`` and ``/invocations``, on the port that the platform names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+MODEL = Path(os.environ.get("SMEXEC_OPT_ML", "/opt/ml"), "model", "model.txt").read_text(encoding="utf-8")
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.answer(200, b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"die":
+            os._exit(1)
+        if body.startswith(b"fail"):
+            self.answer(int(body[4:]), b"no such column")
+            return
+        said = [MODEL, body.decode(), self.headers["Content-Type"], self.headers["Accept"]]
+        self.answer(200, " ".join(said).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        if ATTRIBUTES in self.headers:
+            self.send_header(ATTRIBUTES, self.headers[ATTRIBUTES])
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    print("started as", *sys.argv[1:])
+    HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
