@@ -134,6 +134,26 @@ class Job(Resource):
             return _ENDED_AS[self.secondary_status]
         return "Stopping" if self.stop_requested.is_set() else "InProgress"
 
+    def describe(self, now: float | None = None) -> dict[str, Any]:
+        """See :class:`Resource`."""
+        own = {f"{self._prefix}StartTime": self.started, "FailureReason": self.failure_reason}
+        return without_nulls({**super().describe(now), **own})
+
+    def summary(self, now: float | None = None) -> dict[str, Any]:
+        """See :class:`Resource`."""
+        members = {
+            **super().summary(now),
+            f"{self._prefix}EndTime": self.ended,
+            "LastModifiedTime": self.modified,
+            f"{self.kind}Status": self.status,
+        }
+        return without_nulls(members)
+
+    @property
+    def _prefix(self) -> str:
+        """As the names of its times begin."""
+        return self.kind.removesuffix("Job")
+
     @property
     def max_runtime(self) -> int:
         """How many seconds it may take, from the first download on."""

@@ -44,21 +44,10 @@ class ProcessingJob(Job):
         outputs = self.request.get("ProcessingOutputConfig", {}).get("Outputs", ())
         return [one for one in outputs if not one.get("AppManaged")]
 
-    def describe(self, now: float | None = None) -> dict[str, Any]:
-        """The DescribeProcessingJob response."""
-        return without_nulls({**super().describe(now), "ProcessingStartTime": self.started})
-
     def summary(self, now: float | None = None) -> dict[str, Any]:
         """The job's entry in ListProcessingJobs."""
-        members = {
-            **super().summary(now),
-            "ProcessingEndTime": self.ended,
-            "LastModifiedTime": self.modified,
-            "ProcessingJobStatus": self.status,
-            "FailureReason": self.failure_reason,
-            "ExitMessage": self.exit_message,
-        }
-        return without_nulls(members)
+        told = {"FailureReason": self.failure_reason, "ExitMessage": self.exit_message}
+        return without_nulls({**super().summary(now), **told})
 
 
 def with_defaults(request: Mapping[str, Any]) -> dict[str, Any]:

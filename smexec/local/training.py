@@ -97,8 +97,6 @@ class TrainingJob(Job):
             **super().describe(now),
             "ModelArtifacts": {"S3ModelArtifacts": self.model_artifacts},
             "SecondaryStatusTransitions": [transition.describe() for transition in self.transitions],
-            "FailureReason": self.failure_reason,
-            "TrainingStartTime": self.started,
             "ProfilingStatus": _profiling_status(self.request),
             **self._times(now),
         }
@@ -109,9 +107,6 @@ class TrainingJob(Job):
         now = self.clock() if now is None else now
         members = {
             **super().summary(now),
-            "TrainingEndTime": self.ended,
-            "LastModifiedTime": self.modified,
-            "TrainingJobStatus": self.status,
             "SecondaryStatus": self.secondary_status,
             "WarmPoolStatus": self.warm_pool and self.warm_pool.describe(now),
             "TrainingPlanArn": self.resources.get("TrainingPlanArn"),

@@ -40,20 +40,9 @@ class TransformJob(Job):
         """See :class:`Job`."""
         return MAX_RUNTIME
 
-    def describe(self, now: float | None = None) -> dict[str, Any]:
-        """The DescribeTransformJob response."""
-        return without_nulls({**super().describe(now), "TransformStartTime": self.started})
-
     def summary(self, now: float | None = None) -> dict[str, Any]:
         """The job's entry in ListTransformJobs."""
-        members = {
-            **super().summary(now),
-            "TransformEndTime": self.ended,
-            "LastModifiedTime": self.modified,
-            "TransformJobStatus": self.status,
-            "FailureReason": self.failure_reason,
-        }
-        return without_nulls(members)
+        return without_nulls({**super().summary(now), "FailureReason": self.failure_reason})
 
 
 def with_defaults(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def test_tags_can_be_added_changed_and_removed(aws: Any, sagemaker: Any) -> None
 
 
 def test_operations_that_are_not_there_say_so(sagemaker: Any) -> None:
-    assert refusal(sagemaker.list_processing_jobs) == (
+    assert refusal(sagemaker.list_auto_ml_jobs) == (
         "NotImplemented",
-        "The local service has no ListProcessingJobs.",
+        "The local service has no ListAutoMLJobs.",
     )
