@@ -9,17 +9,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smexec import errors
+    from smexec.core.training import TrainingResult
     from smexec.decorator import RemoteFunction, remote
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
+    from smexec.script import Script
 
-__all__ = ["Future", "RemoteFunction", "SageMakerExecutor", "errors", "remote"]
+__all__ = [
+    "Future",
+    "RemoteFunction",
+    "SageMakerExecutor",
+    "Script",
+    "TrainingResult",
+    "errors",
+    "remote",
+]
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Future": "smexec.future",
     "RemoteFunction": "smexec.decorator",
     "SageMakerExecutor": "smexec.executor",
+    "Script": "smexec.script",
+    "TrainingResult": "smexec.core.training",
     "remote": "smexec.decorator",
 }
 

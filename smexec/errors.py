@@ -14,6 +14,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   ├── ResultNotPicklable   the call returned something that cannot be sent back
     │   ├── ExceptionNotPicklable  the call raised something that cannot be sent back
     │   └── ResultNotReadable    it came back, but cannot be loaded here
+    ├── ScriptError              a script, its code or its hyperparameters cannot be sent
     ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
@@ -166,6 +167,10 @@ class PythonMismatch(SmexecError):
     """The container's Python is not the client's in major.minor, so nothing was unpickled there."""
 
 
+class ScriptError(SmexecError, ValueError):
+    """A script, its code, inputs or hyperparameters cannot be sent. Raised where it was given."""
+
+
 # -- how a call can end without an outcome of its own --------------------------------------------------------
 
 
@@ -256,10 +261,14 @@ class JobError(SmexecError):
 
     :ivar status: TrainingJobStatus
     :ivar secondary_status: SecondaryStatus
+    :ivar model: of a script's job, where the model lies that it had made when it ended; None: it had none
+    :ivar output: the same of ``/opt/ml/output/data``
     """
 
     status: str | None = None
     secondary_status: str | None = None
+    model: str | None = None
+    output: str | None = None
 
 
 class JobFailed(JobError):

@@ -7,10 +7,10 @@ import inspect
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from smexec import awaiting
 from smexec.capture import pickling
@@ -18,11 +18,13 @@ from smexec.capture.sharing import Sharing
 from smexec.core import packing
 from smexec.core import settings as table
 from smexec.core.packing import Kind
+from smexec.core.training import Training
 from smexec.core.work import Call, Dependency, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
 from smexec.results import Arguments, How, OfValues, Options, Results
+from smexec.script import Program
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -32,6 +34,8 @@ T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+
+Make: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], "Call | Training"]  # a call, of arguments
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
 _PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
@@ -74,16 +78,25 @@ class SageMakerExecutor(Executor):
         """Part of all this executor's job names, and of its S3 prefix."""
         return self._engine.run.id
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run ``fn(*args, **kwargs)`` as a job.
+    @overload
+    def submit(self, fn: Program[T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    def submit(self, fn: Callable[..., T] | Program[T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run ``fn(*args, **kwargs)`` as a job; a :class:`smexec.Script` with these hyperparameters.
 
         The function and its arguments are pickled here and now, large arrays by reference: do not change
         those before the call has started. Where an event loop runs on this thread, arguments of more than
         4 MB are pickled on another one, and that they cannot be is the future's exception.
 
         :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
+        :raises smexec.errors.ScriptError: the same of a script
         :raises RuntimeError: after ``shutdown``
         """
+        if isinstance(fn, Program):
+            self._engine.check_process()
+            return self._submit(fn.prepare(self._settings)(args, kwargs))
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         settings = self._settings
         limit = settings.calls_per_job
@@ -93,14 +106,15 @@ class SageMakerExecutor(Executor):
         refer = functools.partial(_dependency, self._engine, fn, caller, {})
         dump = functools.partial(pickling.dump_arguments, fn, args, kwargs, caller, refer=refer)
         try:
-            return self._submit(function, dump(most=_QUICK if awaiting.in_async_code() else None), kind)
+            arguments = dump(most=_QUICK if awaiting.in_async_code() else None)
+            return self._submit(Call(function, arguments, settings, kind))
         except pickling.TooLarge:
             return self._submit_later(function, dump, kind)
 
-    def _submit(self, function: Function, arguments: Pickled, kind: Kind) -> Future[Any]:
+    def _submit(self, call: Call | Training) -> Future[Any]:
         ticket = Ticket()
         future: Future[Any] = Future(self._engine, ticket)
-        self._engine.submit(Call(function, arguments, self._settings, kind), future, ticket)
+        self._engine.submit(call, future, ticket)
         return future
 
     def _submit_later(self, function: Function, dump: Callable[[], Pickled], kind: Kind) -> Future[Any]:
@@ -112,6 +126,10 @@ class SageMakerExecutor(Executor):
 
     # What the standard library's stubs do for the built-in map, which executors there have to do without.
     @overload  # type: ignore[override]  # no results without an iterable
+    def map(
+        self, fn: Program[T], a: Iterable[Any], /, *more: Iterable[Any], **how: Unpack[OfValues]
+    ) -> Results[T]: ...
+    @overload
     def map(self, fn: Callable[[A], T], a: Iterable[A], /, **how: Unpack[OfValues]) -> Results[T]: ...
     @overload
     def map(
@@ -129,13 +147,13 @@ class SageMakerExecutor(Executor):
     ) -> Results[T]: ...  # fmt: skip
     @overload
     def map(
-        self, fn: Callable[..., T], /, *iterables: Iterable[Any],
+        self, fn: Callable[..., T] | Program[T], /, *iterables: Iterable[Any],
         return_exceptions: bool, **how: Unpack[Options],
     ) -> Results[T | BaseException]: ...  # fmt: skip
 
     def map(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., T] | Program[T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | None = None,
@@ -147,7 +165,7 @@ class SageMakerExecutor(Executor):
 
         Calls are packed into jobs, where they run side by side, one for each vCPU. A large object that is an
         argument of several of them is uploaded once, and pickled once if the iterables are lists and the
-        like; a generator may change it between two calls.
+        like; a generator may change it between two calls. A script's calls have a job each.
 
         :param timeout: seconds from now until ``TimeoutError``
         :param chunksize: calls in a job. Default: the calls that can be seen (of iterables that have a
@@ -169,32 +187,43 @@ class SageMakerExecutor(Executor):
 
     @overload
     def starmap(
-        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Unpack[OfValues]
+        self, fn: Callable[..., T] | Program[T], arguments: Iterable[Iterable[Any]], **how: Unpack[OfValues]
     ) -> Results[T]: ...
     @overload
     def starmap(
-        self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], *,
+        self, fn: Callable[..., T] | Program[T], arguments: Iterable[Iterable[Any]], *,
         return_exceptions: bool, **how: Unpack[Options],
     ) -> Results[T | BaseException]: ...  # fmt: skip
 
-    def starmap(self, fn: Callable[..., T], arguments: Iterable[Iterable[Any]], **how: Any) -> Results[Any]:
+    def starmap(
+        self, fn: Callable[..., T] | Program[T], arguments: Iterable[Iterable[Any]], **how: Any
+    ) -> Results[Any]:
         """``fn(*a)`` for each ``a`` of the arguments; for the rest as :meth:`map`."""
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
         return self._map(fn, Arguments.of_rows(arguments), How(**how), caller)
 
-    def _map(self, fn: Callable[..., T], arguments: Arguments, how: How, caller: str | None) -> Results[T]:
+    def _map(
+        self, fn: Callable[..., T] | Program[T], arguments: Arguments, how: How, caller: str | None
+    ) -> Results[T]:
         how.check(arguments)
         self._engine.check_process()
-        function = pickling.dump_function(fn, caller)
         kind = self._kind_of_map(how, arguments)
-        known: weakref.WeakValueDictionary[Future[Any], Dependency] = weakref.WeakValueDictionary()
-        refer = functools.partial(_dependency, self._engine, fn, caller, known)
-        sharing = Sharing(still=arguments.still and how.buffersize is None, refer=refer)
-        dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing, refer=refer)
-        submit = functools.partial(_submit_to, weakref.ref(self), function, dump, kind)
-        results: Results[T] = Results(submit, arguments, how)
+        if isinstance(fn, Program):
+            make: Make = fn.prepare(self._settings)
+        else:
+            make = self._make_of(fn, kind, still=arguments.still and how.buffersize is None, caller=caller)
+        results: Results[T] = Results(functools.partial(_submit_to, weakref.ref(self), make), arguments, how)
         self._engine.flush(kind)
         return results
+
+    def _make_of(self, fn: Callable[..., Any], kind: Kind, *, still: bool, caller: str | None) -> Make:
+        """What makes calls of a function; it keeps no reference to the executor."""
+        function, settings = pickling.dump_function(fn, caller), self._settings
+        known: weakref.WeakValueDictionary[Future[Any], Dependency] = weakref.WeakValueDictionary()
+        refer = functools.partial(_dependency, self._engine, fn, caller, known)
+        sharing = Sharing(still=still, refer=refer)
+        dump = functools.partial(pickling.dump_arguments, fn, caller=caller, sharing=sharing, refer=refer)
+        return lambda args, kwargs: Call(function, dump(args, dict(kwargs)), settings, kind)
 
     def _kind_of_map(self, how: How, arguments: Arguments) -> Kind:
         limit, visible = how.chunksize, arguments.visible(how.buffersize)
@@ -259,18 +288,14 @@ def _dependency(
 
 
 def _submit_to(
-    executor: weakref.ref[SageMakerExecutor],
-    function: Function,
-    dump: Callable[[tuple[Any, ...], dict[str, Any]], Pickled],
-    kind: Kind,
-    args: tuple[Any, ...],
+    executor: weakref.ref[SageMakerExecutor], make: Make, args: tuple[Any, ...]
 ) -> Future[Any] | None:
     """One more call of a ``map``, whose results must not keep the executor alive."""
     alive = executor()
     if alive is None:
         return None
     alive._engine.check_process()  # noqa: SLF001
-    return alive._submit(function, dump(args, {}), kind)  # noqa: SLF001
+    return alive._submit(make(args, {}))  # noqa: SLF001
 
 
 def _signature() -> inspect.Signature:

@@ -32,7 +32,7 @@ from smexec.core import settings as table
 from smexec.core.fleet import Fleet, vcpus
 from smexec.core.packing import BATCH_CALLS, Kind
 from smexec.core.settings import Settings
-from smexec.core.work import Function
+from smexec.core.work import Call, Function
 from smexec.executor import DEFAULT_MAX_WORKERS, SageMakerExecutor
 from smexec.future import Future
 
@@ -159,7 +159,9 @@ class _Calls:
     def submit(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Future[Any]:
         """One more. :raises smexec.errors.CallNotPicklable: it cannot be sent"""
         arguments = pickling.dump_arguments(fn, args, kwargs, self._caller, sharing=self._sharing)
-        future = self._executor._submit(self._function(fn), arguments, self._kind)  # noqa: SLF001
+        executor = self._executor
+        call = Call(self._function(fn), arguments, executor._settings, self._kind)  # noqa: SLF001
+        future = executor._submit(call)  # noqa: SLF001
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future

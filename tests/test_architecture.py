@@ -21,7 +21,7 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", "results", "awaiting", *ENGINE}
+EXECUTOR = {"executor", "future", "results", "awaiting", "script", *ENGINE}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -34,9 +34,11 @@ ROOMS = {
     "future": EXECUTOR,
     "results": EXECUTOR,
     "awaiting": set[str](),
+    "script": CAPTURE,
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,
+    "images": CORE | {"images"},
     "__init__": FACADE,
     "testing": FACADE | {"local"},
     "cli": FACADE | {"cli", "local", "testing"},

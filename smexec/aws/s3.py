@@ -77,6 +77,13 @@ async def names(aws: Client, folder: str, start_after: str) -> AsyncIterator[lis
         request["ContinuationToken"] = page["NextContinuationToken"]
 
 
+async def is_there(aws: Client, uri: str) -> bool:
+    """Whether there is an object of this address, or one below it."""
+    bucket, prefix = split(uri)
+    page = await aws.call("s3", "ListObjectsV2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    return bool(page.get("Contents"))
+
+
 async def ensure_bucket(aws: Client, bucket: str) -> None:
     """Create a bucket in the client's region unless it is there, as the SageMaker SDK does."""
     try:

@@ -45,6 +45,10 @@ class Keys:
         """The worker's zipapp."""
         return self.worker(sha256) + WORKER_FILE
 
+    def source_file(self, sha256: str) -> str:
+        """A script's directory, shared by all runs below this root, as the worker is."""
+        return f"{self.root}/layers/{sha256}/sourcedir.tar.gz"
+
     @property
     def run_key(self) -> str:
         """The run's signing key, encrypted with the user's KMS key; only where there is one."""

@@ -120,25 +120,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Cargo:
-    """A batch that lies in S3, for as many jobs as it takes to run it.
-
-    :ivar job: that it was uploaded for: its keys have this name
-    :ivar function: the name of the function that is called first, for people
-    :ivar worker_sha256: of the layer that can read it
-    :ivar shares: whether it has shared sections, listed in its manifest
-    :ivar takes: the same for values of other calls
-    """
-
-    job: str
-    settings: Settings
-    function: str
-    worker_sha256: str
-    shares: bool = False
-    takes: bool = False
-
-
-@dataclass(frozen=True)
 class Place:
     """Where a run's jobs are started, once AWS has been asked for what the settings leave open.
 

@@ -98,7 +98,7 @@ class Crew:
     def connect(self, ticket: Ticket) -> None:
         """What this call waited for has landed."""
         passenger = self._aboard.get(ticket)
-        if passenger is not None and passenger.call is not None:
+        if passenger is not None and isinstance(passenger.call, Call):
             self.prepare(passenger, partial(connected, passenger.call))
 
     def flush(self, kind: Kind) -> None:

@@ -25,6 +25,7 @@ from smexec.aws.client import Client
 from smexec.core.packing import Kind
 from smexec.core.run import Run
 from smexec.core.settings import Settings
+from smexec.core.training import Training
 from smexec.core.work import Call, Outcome
 from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
@@ -67,7 +68,7 @@ class Engine:
                 self._run, self._pid = Run(), os.getpid()
             return self._run
 
-    def submit(self, call: Call, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
+    def submit(self, call: Call | Training, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
         """Run the call; the future will have its outcome, and the ticket tells where it is.
 
         :raises RuntimeError: after :meth:`close`, at the interpreter's end, in a forked child

@@ -6,10 +6,12 @@ import concurrent.futures
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from smexec.core.cargo import Cargo
 from smexec.core.lifecycle import Action, Do, Job, ReadNews
 from smexec.core.market import Machine, Trail
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Cargo, Place, Stored
+from smexec.core.training import Training
+from smexec.core.work import Batch, Call, Place, Stored
 
 
 class Ticket:
@@ -40,7 +42,9 @@ class Passenger:
 
     __slots__ = ("call", "future", "number", "ticket")
 
-    def __init__(self, call: Call | None, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
+    def __init__(
+        self, call: Call | Training | None, future: concurrent.futures.Future[Any], ticket: Ticket
+    ) -> None:
         self.call = call
         self.future = future
         self.ticket = ticket
@@ -91,7 +95,7 @@ class Flight:
 
     @classmethod
     def board(
-        cls, name: str, first: Call, passengers: list[Passenger], trail: Trail, machine: Machine
+        cls, name: str, first: Call | Training, passengers: list[Passenger], trail: Trail, machine: Machine
     ) -> Flight:
         """All aboard.
 
@@ -121,12 +125,20 @@ class Flight:
         self.unwanted.discard(number)
         return self.passengers.pop(number)
 
-    def take_batch(self) -> Batch:
+    def unload(self) -> Batch | Training:
         """What is to be uploaded, for good: nothing of the user's is kept."""
         calls = [passenger.call for passenger in self.passengers.values() if passenger.call]
         for passenger in self.passengers.values():
             passenger.call = None
-        return Batch(calls)
+        match calls:
+            case [Training() as training]:
+                return training
+        return Batch([call for call in calls if isinstance(call, Call)])
+
+    @property
+    def reports(self) -> bool:
+        """Whether its job writes events, by which calls end before their job does."""
+        return self.cargo is not None and self.cargo.reports
 
     def does(self, action: Action) -> bool:
         """Whether it is under way, or what is under way makes it needless.

@@ -11,7 +11,6 @@ from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.core import cadence
 from smexec.core.lifecycle import ENDED_STATUSES
-from smexec.core.postmortem import why
 from smexec.core.run import Keys, Run
 from smexec.core.work import Outcome
 from smexec.engine import outcome as outcomes
@@ -46,7 +45,7 @@ class Inquest:
 
     async def last_words(self, flight: Flight, tail: cadence.Tail) -> AsyncIterator[list[News]]:
         """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
-        if flight.place is None or flight.job is None:
+        if flight.place is None or flight.job is None or not flight.reports:
             return
         folder = Keys(flight.place.root, self._run.id).events
         async for names in s3.names(self._aws, folder, tail.late_after(flight.job.created_at)):
@@ -56,17 +55,22 @@ class Inquest:
         async for number, envelope in self._in_output(flight):
             yield await self._open(flight, number, envelope)
 
-    async def why(self, flight: Flight) -> SmexecError | None:
-        """Why a job ended without a word; None if it turns out that it has not ended."""
+    async def end(self, flight: Flight) -> Outcome | None:
+        """What calls end with whose job has ended without a word; None if it turns out that it has not."""
+        assert flight.cargo is not None
         try:
             description = await training.describe(self._aws, flight.name)
         except NotFound:
             gone = JobError("the job was deleted before its call had an outcome")
             gone.locate(job_name=flight.name)
-            return gone
+            return Outcome(error=gone)
         if description["TrainingJobStatus"] not in ENDED_STATUSES:
             return None
-        return await self.with_log(why(description), flight)
+        found = [uri for uri in flight.cargo.artifacts(description) if await s3.is_there(self._aws, uri)]
+        ended = flight.cargo.ended(description, found)
+        if isinstance(ended.error, SmexecError):
+            await self.with_log(ended.error, flight)
+        return ended
 
     async def stopped(self, flight: Flight) -> SmexecError:
         """What the futures of a job that we stopped end with."""

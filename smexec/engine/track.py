@@ -112,7 +112,8 @@ class Tracker:
     # -- looking ---------------------------------------------------------------------------------------
 
     async def _look_at_events(self) -> None:
-        for root in {flight.place.root for flight in self._followed.values() if flight.place}:
+        reporting = [flight for flight in self._followed.values() if flight.reports]
+        for root in {flight.place.root for flight in reporting if flight.place}:
             tail = self._tails.setdefault(root, cadence.Tail())
             folder = Keys(root, self._run.id).events
             async for names in s3.names(self._aws, folder, tail.start_after):
@@ -217,10 +218,13 @@ class Tracker:
         tail = self._tails.get(flight.place.root, cadence.Tail()) if flight.place else cadence.Tail()
         async for news in self._inquest.last_words(flight, tail):
             await self._hear(flight, news)
-        if flight.passengers:
-            error = await self._inquest.why(flight)
-            if error is not None:
-                await self._fail(flight, error)
+        ended = await self._inquest.end(flight) if flight.passengers else None
+        if ended is None:
+            return
+        if isinstance(ended.error, SmexecError):
+            await self._fail(flight, ended.error)
+        else:
+            await self._land(flight, [(call, ended) for call in flight.passengers])
 
     async def _stop(self, flight: Flight) -> None:
         try:

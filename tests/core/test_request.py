@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, example, settings
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 
+from smexec.core.cargo import BatchCargo
 from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, Settings, make
-from smexec.core.work import Cargo, Place
+from smexec.core.work import Place
 from smexec.errors import SettingsError
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request, service_model
-from smexec.worker import protocol
+from smexec.worker import protocol, todo
 
 ROLE = "arn:aws:iam::123456789012:role/Execution"
 PLACE = Place("eu-west-1", "ml.m5.large", ROLE, "image:tag", "s3://bucket/root")
@@ -28,7 +29,7 @@ TYPES: list[str] = service_model().shape_for("TrainingInstanceType").metadata["e
 
 def requested(place: Place = PLACE, function: str = "f", **given: Any) -> dict[str, Any]:
     name = RUN.job_name(given.get("job_name_prefix") or f"smexec-{function}", 1)
-    return create_training_job(Cargo(name, make(given, {}), function, DIGEST), name, RUN, place)
+    return create_training_job(BatchCargo(name, make(given, {}), function, DIGEST), name, RUN, place)
 
 
 def as_the_service_sees(request: dict[str, Any]) -> dict[str, Any]:
@@ -123,9 +124,10 @@ def test_a_job_that_may_be_started_again_has_checkpoints(given: dict[str, Any]) 
 
 def test_another_job_of_a_batch_finds_what_the_first_had() -> None:
     keys, first = Keys(PLACE.root, RUN.id), "smexec-f-abcdefgh-00001"
-    cargo = Cargo(first, make({"max_retry_attempts": 3}, {}), "f", DIGEST, shares=True)
-    request = create_training_job(cargo, "smexec-f-abcdefgh-00002", RUN, PLACE, "sealed")
-    assert request["HyperParameters"][protocol.TODO] == "sealed"
+    cargo = BatchCargo(first, make({"max_retry_attempts": 3}, {}), "f", DIGEST, shares=True)
+    request = create_training_job(cargo, "smexec-f-abcdefgh-00002", RUN, PLACE, [0, 2])
+    sealed = request["HyperParameters"][protocol.TODO]
+    assert todo.read(RUN.key, "smexec-f-abcdefgh-00002", sealed) == (first, [0, 2])
     assert channels(request)[protocol.BATCH_CHANNEL] == keys.batch(first)
     assert channels(request)[protocol.SHARED_CHANNEL] == keys.manifest(first)
     assert request["CheckpointConfig"]["S3Uri"] == keys.checkpoints(first)
@@ -294,7 +296,7 @@ def test_defaults_are_a_valid_request() -> None:
 
 @pytest.mark.parametrize("has", [{"shares": True}, {"takes": True}, {"shares": True, "takes": True}])
 def test_what_a_batch_has_besides_comes_by_manifests(has: dict[str, bool]) -> None:
-    cargo = Cargo("job", make({}, {}), "f", DIGEST, **has)
+    cargo = BatchCargo("job", make({}, {}), "f", DIGEST, **has)
     request = as_the_service_sees(create_training_job(cargo, "job", RUN, PLACE))
     channels = request["InputDataConfig"]
     sources = {channel["ChannelName"]: channel["DataSource"]["S3DataSource"] for channel in channels}

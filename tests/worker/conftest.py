@@ -24,11 +24,12 @@ from smexec.capture import pickling
 from smexec.capture.layers import worker_layer
 from smexec.capture.sharing import Sharing
 from smexec.core.assembly import Assembly, assemble
+from smexec.core.cargo import BatchCargo
 from smexec.core.packing import Kind
 from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.work import Batch, Call, Cargo, Function, Place
+from smexec.core.work import Batch, Call, Function, Place
 from smexec.worker import batch, protocol, s3
 from smexec.worker.batch import PackedCall
 from smexec.worker.protocol import Buffer, Header
@@ -230,7 +231,7 @@ class Container:
         """ContainerEntrypoint, with the layout's place in it, as without a mount namespace."""
         role = "arn:aws:iam::123456789012:role/r"
         place = Place("us-east-1", "ml.m5.large", role, "image", "s3://b", python)
-        cargo = Cargo(JOB, Settings(), "f", worker_layer(protocol.WORKER_FILE).sha256)
+        cargo = BatchCargo(JOB, Settings(), "f", worker_layer(protocol.WORKER_FILE).sha256)
         request = create_training_job(cargo, JOB, Run(), place)
         entrypoint: list[str] = request["AlgorithmSpecification"]["ContainerEntrypoint"]
         return [item.replace("/opt/ml", str(self.opt_ml)) for item in entrypoint]

@@ -1,4 +1,4 @@
-"""What of launching shows without AWS: the digests of large sections."""
+"""What of loading shows without AWS: the digests of large sections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from smexec.core.work import Function
-from smexec.engine.launch import Digests
+from smexec.engine.loading import Digests
 from smexec.worker.call import dump
 from smexec.worker.protocol import Buffer
 

@@ -1,0 +1,97 @@
+"""A script and its directory → ``sourcedir.tar.gz``: the same bytes for the same files, on every machine."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from smexec.capture.ignored import Rule, is_ignored, rules
+from smexec.core.training import Source
+from smexec.errors import ScriptError
+
+_IGNORE = ".gitignore"
+_EXECUTABLE, _PLAIN = 0o755, 0o644
+
+
+def pack(program: str, directory: Path | None) -> Source:
+    """The archive of a directory, or of the program alone.
+
+    What ``.gitignore`` files leave out stays out, and ``.git`` itself. Links are followed.
+
+    :param program: its path in the directory, or anywhere if there is none
+    :raises ScriptError: there is no such program, or it would stay out
+    """
+    files = {Path(program).name: Path(program)} if directory is None else dict(_files(directory))
+    name = program if directory else Path(program).name
+    if name not in files or not files[name].is_file():
+        raise ScriptError(_missing(program, directory))
+    archive = io.BytesIO()
+    with (
+        gzip.GzipFile("", "wb", fileobj=archive, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(files):
+            _add(tar, path, files[path])
+    content = archive.getvalue()
+    return Source(content, hashlib.sha256(content).hexdigest())
+
+
+def _missing(program: str, directory: Path | None) -> str:
+    if directory is None:
+        return f"there is no file {program}"
+    if not directory.is_dir():
+        return f"source_dir={str(directory)!r} is not a directory"
+    if (directory / program).is_file():
+        return f"{program} stays out of the archive of {directory}: a {_IGNORE} says so"
+    return f"there is no {program} in source_dir={str(directory)!r}"
+
+
+def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:
+    content = path.read_bytes()
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    entry.mode = _EXECUTABLE if path.stat().st_mode & 0o100 else _PLAIN
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _files(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Names in the archive, and where the files are."""
+    top = _repository(directory.resolve())
+    outer: list[Rule] = []
+    folder = ""
+    for part in directory.resolve().relative_to(top).parts:
+        outer += _rules_in(top / folder, folder)
+        folder += f"{part}/"
+    for path, file in _walk(directory.resolve(), folder, outer, ()):
+        yield path.removeprefix(folder), file
+
+
+def _repository(directory: Path) -> Path:
+    """The directory with ``.git`` that it is in; itself if there is none."""
+    return next((path for path in (directory, *directory.parents) if (path / ".git").exists()), directory)
+
+
+def _rules_in(directory: Path, folder: str) -> list[Rule]:
+    file = directory / _IGNORE
+    return rules(file.read_text(encoding="utf-8"), folder) if file.is_file() else []
+
+
+def _walk(
+    directory: Path, folder: str, outer: list[Rule], above: tuple[Path, ...]
+) -> Iterator[tuple[str, Path]]:
+    real = directory.resolve()
+    if real in above:
+        raise ScriptError(f"{directory} is a link to a directory that it is in")
+    inner = [*outer, *_rules_in(directory, folder)]
+    for entry in directory.iterdir() if directory.is_dir() else ():
+        path, is_folder = folder + entry.name, entry.is_dir()
+        if entry.name == ".git" or is_ignored(path, inner, folder=is_folder):
+            continue
+        if is_folder:
+            yield from _walk(entry, f"{path}/", inner, (*above, real))
+        elif entry.is_file():
+            yield path, entry

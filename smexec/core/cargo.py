@@ -1,0 +1,156 @@
+"""Cargoes: what lies in S3 for jobs to work on. They know what their jobs are started with and end with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from smexec.core.postmortem import why
+from smexec.core.run import Keys, Run
+from smexec.core.settings import Settings
+from smexec.core.work import Outcome, Place
+from smexec.worker import protocol, todo
+
+_HYPERPARAMETER_LIMIT = 2500
+_BY_MANIFEST = (protocol.SHARED_CHANNEL, protocol.VALUES_CHANNEL)
+
+# Starts the worker once its digest holds: it comes from a bucket that others may be able to write to, and the
+# request is the one thing that does not. Nothing is imported from the working directory, which is the
+# image's. Any Python can run this; an item is one line of at most 256 characters.
+_BOOT = (
+    "import sys;sys.path[:1]==['']and sys.path.pop(0);import hashlib,runpy;p,d=sys.argv[1:];"
+    "hashlib.sha256(open(p,'rb').read()).hexdigest()==d or sys.exit('smexec: the worker was changed: '+p);"
+    "runpy.run_path(p,run_name='__main__')"
+)
+
+
+class Order(NamedTuple):
+    """What differs between requests for jobs.
+
+    :ivar algorithm: members of AlgorithmSpecification beside image and mode
+    :ivar channels: InputDataConfig
+    :ivar hyperparameters: HyperParameters
+    """
+
+    algorithm: Mapping[str, Any]
+    channels: Sequence[Mapping[str, Any]]
+    hyperparameters: Mapping[str, str]
+
+
+class Cargo(Protocol):
+    """What lies in S3, for as many jobs as it takes to run it."""
+
+    @property
+    def job(self) -> str:
+        """That it was uploaded for."""
+
+    @property
+    def settings(self) -> Settings:
+        """Of its jobs."""
+
+    @property
+    def reports(self) -> bool:
+        """Whether its jobs write events, by which calls end before their job does."""
+
+    def order(self, job: str, run: Run, place: Place, left: Iterable[int]) -> Order:
+        """What a job is to do.
+
+        :param left: numbers of the calls that have no outcome yet
+        """
+
+    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
+        """URIs below which a job that has ended may have left something."""
+
+    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:
+        """What the calls end with that have no outcome, their job having ended like this.
+
+        :param found: those of its artifacts that there are
+        """
+
+
+@dataclass(frozen=True)
+class BatchCargo:
+    """A batch of calls of functions.
+
+    :ivar job: its keys have this name
+    :ivar function: the name of the function that is called first, for people
+    :ivar worker_sha256: of the layer that can read it
+    :ivar shares: whether it has shared sections, listed in its manifest
+    :ivar takes: the same for values of other calls
+    """
+
+    job: str
+    settings: Settings
+    function: str
+    worker_sha256: str
+    shares: bool = False
+    takes: bool = False
+    reports = True
+
+    def order(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Order:
+        """It holds neither functions nor arguments: they come by channels."""
+        keys = Keys(place.root, run.id)
+        return Order(
+            {"ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), self.worker_sha256]},
+            [
+                channel(name, uri, manifest=name in _BY_MANIFEST)
+                for name, uri in self._channels(keys).items()
+            ],
+            self._hyperparameters(job, run, keys, left),
+        )
+
+    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        """None that are looked for: outcomes are signed, and read by their own names."""
+        return ()
+
+    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
+        """An error: the worker tells of calls that end well."""
+        return Outcome(error=why(description))
+
+    def _channels(self, keys: Keys) -> dict[str, str]:
+        channels = {
+            protocol.WORKER_CHANNEL: keys.worker_file(self.worker_sha256),
+            protocol.BATCH_CHANNEL: keys.batch(self.job),
+        }
+        if self.settings.s3_kms_key:
+            channels[protocol.KEY_CHANNEL] = keys.run_key
+        if self.shares:
+            channels[protocol.SHARED_CHANNEL] = keys.manifest(self.job)
+        if self.takes:
+            channels[protocol.VALUES_CHANNEL] = keys.values(self.job)
+        return channels
+
+    def _hyperparameters(self, job: str, run: Run, keys: Keys, left: Iterable[int]) -> dict[str, str]:
+        """What the worker is told. With a KMS key the signing key goes by a channel, encrypted."""
+        orders = {
+            protocol.RUN: run.id,
+            protocol.EVENTS: keys.events,
+            protocol.FUNCTION: " ".join(self.function.split())[:_HYPERPARAMETER_LIMIT],  # a line
+            protocol.ISOLATED: "true" if self.settings.enable_network_isolation else "false",
+        }
+        if job != self.job:  # which has begun it
+            orders[protocol.TODO] = todo.write(run.key, job, self.job, left)
+        if self.settings.s3_kms_key:
+            orders[protocol.SSE_KMS_KEY] = self.settings.s3_kms_key
+        else:
+            orders[protocol.KEY] = run.key.hex()
+        return orders
+
+
+def channel(name: str, uri: str, *, manifest: bool = False) -> dict[str, Any]:
+    """An input channel: all objects below the URI, or those of the manifest there, for every instance."""
+    return {
+        "ChannelName": name,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "ManifestFile" if manifest else "S3Prefix",
+                "S3Uri": uri,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }
+
+
+def _worker_path() -> str:
+    return f"/opt/ml/input/data/{protocol.WORKER_CHANNEL}/{protocol.WORKER_FILE}"

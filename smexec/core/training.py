@@ -1,0 +1,209 @@
+"""Trainings: scripts in any language that an image runs as a Training Job, as its contract says.
+
+The contract is SageMaker's own for framework containers: the code is ``sourcedir.tar.gz`` and the
+hyperparameters tell where it lies and what of it is run, each encoded as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from smexec.core.cargo import Order, channel
+from smexec.core.packing import Kind
+from smexec.core.postmortem import why
+from smexec.core.run import Keys, Run
+from smexec.core.settings import Settings
+from smexec.core.work import Dependency, Outcome, Place
+from smexec.errors import JobError, ScriptError
+
+#: Where images find the code without asking S3; the SageMaker SDK uses it under network isolation.
+CODE_CHANNEL = "code"
+SOURCE_FILE = "sourcedir.tar.gz"
+_OWN = ("sagemaker_submit_directory", "sagemaker_program", "sagemaker_region", "sagemaker_job_name")
+_MOST, _NAME_LIMIT, _VALUE_LIMIT = 100, 256, 2500  # of HyperParameters, in the service's model
+
+
+@dataclass(frozen=True)
+class Source:
+    """A script with its directory, as ``sourcedir.tar.gz``.
+
+    :ivar sha256: the archive's digest, in hex
+    """
+
+    content: bytes = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a script's Training Job has left.
+
+    :ivar model: the S3 URI of ``model.tar.gz``, which has what was in ``/opt/ml/model``; None: nothing was
+    :ivar output: the same of ``output.tar.gz`` and ``/opt/ml/output/data``
+    :ivar metrics: the last value of each
+    :ivar hyperparameters: those that the script was given, as they are after their way through JSON
+    :ivar billable_seconds: None if the service does not tell
+    """
+
+    job_name: str
+    model: str | None
+    output: str | None
+    metrics: Mapping[str, float]
+    hyperparameters: Mapping[str, Any]
+    billable_seconds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What a script's job is started with, beside code and settings.
+
+    :ivar program: the script's path in its directory
+    :ivar hyperparameters: each in JSON (see :func:`encode`)
+    :ivar inputs: input channels as the API has them
+    :ivar metrics: name → the regular expression that finds its value in the log
+    :ivar entrypoint: in place of the image's own
+    :ivar arguments: in place of ``train``, if the entry point is the image's own
+    """
+
+    program: str
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    inputs: Sequence[Mapping[str, Any]] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+
+    @property
+    def algorithm(self) -> dict[str, Any]:
+        """Members of AlgorithmSpecification."""
+        members = {
+            "ContainerEntrypoint": list(self.entrypoint),
+            "ContainerArguments": list(self.arguments),
+            "MetricDefinitions": [{"Name": name, "Regex": regex} for name, regex in self.metrics.items()],
+        }
+        return {name: value for name, value in members.items() if value}
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A script with its hyperparameters: a call that has a job of its own."""
+
+    source: Source
+    orders: Orders
+    settings: Settings
+    kind = Kind(group="script")  # of which each has a job of its own
+    size = 0
+
+    @property
+    def dependencies(self) -> list[Dependency]:
+        """None: hyperparameters are texts."""
+        return []
+
+    @property
+    def prefix(self) -> str:
+        """How the name of its job begins."""
+        return self.settings.job_name_prefix or f"smexec-{PurePosixPath(self.orders.program).stem}"
+
+
+@dataclass(frozen=True)
+class TrainingCargo:
+    """A script's archive.
+
+    :ivar sha256: its name in S3
+    """
+
+    job: str
+    settings: Settings
+    orders: Orders
+    sha256: str
+    reports = False
+
+    def order(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Order:  # noqa: ARG002
+        """As the SageMaker SDK does it; but the code always comes by a channel too: none need fetch it."""
+        source = Keys(place.root, run.id).source_file(self.sha256)
+        is_isolated = self.settings.enable_network_isolation
+        directory = f"/opt/ml/input/data/{CODE_CHANNEL}/{SOURCE_FILE}" if is_isolated else source
+        own = dict(zip(_OWN, (directory, self.orders.program, place.region, job), strict=True))
+        return Order(
+            self.orders.algorithm,
+            [*self.orders.inputs, channel(CODE_CHANNEL, source)],
+            {**self.orders.hyperparameters, **{name: json.dumps(text) for name, text in own.items()}},
+        )
+
+    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
+        """Model and output."""
+        output = description["OutputDataConfig"]
+        folder = f"{output['S3OutputPath'].rstrip('/')}/{description['TrainingJobName']}/output/"
+        is_plain = output.get("CompressionType") == "NONE"
+        model = description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
+        return (
+            model or folder + ("model/" if is_plain else "model.tar.gz"),
+            folder + ("data/" if is_plain else "output.tar.gz"),
+        )
+
+    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:
+        """What is Completed has a result, and nothing else has."""
+        kept = [uri if uri in found else None for uri in self.artifacts(description)]
+        if description["TrainingJobStatus"] == "Completed":
+            return Outcome(value=self._result(description, *kept))
+        error = why(description)
+        if isinstance(error, JobError):
+            error.model, error.output = kept
+        return Outcome(error=error)
+
+    def _result(
+        self, description: Mapping[str, Any], model: str | None, output: str | None
+    ) -> TrainingResult:
+        return TrainingResult(
+            description["TrainingJobName"],
+            model,
+            output,
+            {item["MetricName"]: item["Value"] for item in description.get("FinalMetricDataList", ())},
+            {name: json.loads(text) for name, text in self.orders.hyperparameters.items()},
+            description.get("BillableTimeInSeconds"),
+        )
+
+
+def encode(hyperparameters: Mapping[Any, Any]) -> dict[str, str]:
+    """Each value as JSON: the service carries texts only.
+
+    :raises ScriptError: one of them cannot be that, or the service would not take it
+    """
+    taken = sorted(set(_OWN) & hyperparameters.keys())
+    if taken:
+        raise ScriptError(f"{taken[0]} is smexec's own to give: the image finds the code by it")
+    if len(hyperparameters) > _MOST - len(_OWN):
+        raise ScriptError(f"a job has at most {_MOST - len(_OWN)} hyperparameters of the user's own")
+    return {_name(name): _encoded(name, value) for name, value in hyperparameters.items()}
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= _NAME_LIMIT or not name.isprintable():
+        raise ScriptError(
+            f"a hyperparameter's name is a text of 1 to {_NAME_LIMIT} characters without line breaks, "
+            f"and {name!r} is none"
+        )
+    return name
+
+
+def _encoded(name: Any, value: Any) -> str:
+    try:
+        text = json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ScriptError(f"hyperparameter {name}={value!r} cannot be written as JSON: {error}") from error
+    if len(text) > _VALUE_LIMIT:
+        raise ScriptError(
+            f"hyperparameter {name} has {len(text)} characters as JSON, and the service allows "
+            f"{_VALUE_LIMIT}: give the script a file (inputs=)"
+        )
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """What numbers and arrays of numpy's hold."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is none of JSON's types")

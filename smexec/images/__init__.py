@@ -1,0 +1,3 @@
+"""Images for scripts: directories with a Dockerfile, which the user may change."""
+
+from __future__ import annotations

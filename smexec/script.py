@@ -1,0 +1,132 @@
+"""Scripts: programs in any language, submitted and mapped as functions are."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from smexec.capture.sources import pack
+from smexec.core import cargo, checks, training
+from smexec.core import settings as table
+from smexec.core.settings import Settings
+from smexec.core.training import Orders, Training, TrainingResult
+from smexec.errors import ScriptError, SettingsError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Program(abc.ABC, Generic[T_co]):
+    """What an executor takes beside functions: something that a job of its own runs, and its outcome is T."""
+
+    @abc.abstractmethod
+    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Training]:
+        """What makes calls of arguments. What they have in common is read once, now.
+
+        :param base: the executor's settings
+        """
+
+
+class Script(Program[TrainingResult]):
+    """A script that an image trains with, as SageMaker's framework containers do.
+
+    ::
+
+        train = Script("train.R", source_dir="r", image_uri=image, inputs={"train": "s3://bucket/abalone.csv"})
+        model = executor.submit(train, rounds=100).result().model
+        for result in executor.map(train, [{"rounds": 10}, {"rounds": 100}]):
+            ...
+
+    Each call is a job, whose hyperparameters are the call's arguments. The code is read when it is submitted.
+
+    :param program: the script: a path in ``source_dir``
+    :param source_dir: goes along, without what its ``.gitignore`` leaves out; else the script goes alone
+    :param inputs: channel → S3 URI, or the members that the API has for a channel
+    :param hyperparameters: those of all calls, unless a call has one of the same name
+    :param metrics: name → regular expression with a group, which finds the value in the log
+    :param container_entry_point: a command in place of the image's own
+    :param container_arguments: in place of ``train``
+    :param settings: of its jobs, where they differ from the executor's
+    :raises smexec.errors.ScriptError: something is not as the service takes it
+    :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, or contradicts another
+    """
+
+    def __init__(
+        self,
+        program: str | Path,
+        *,
+        source_dir: str | Path | None = None,
+        inputs: Mapping[str, str | Mapping[str, Any]] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, str] | None = None,
+        container_entry_point: Sequence[str] = (),
+        container_arguments: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
+        self._program = Path(program).as_posix()
+        self._source_dir = None if source_dir is None else Path(source_dir)
+        self._common = dict(hyperparameters or {})
+        training.encode(self._common)  # an error belongs to the line that is wrong
+        self._settings = settings
+        table.make(settings, {})
+        self._orders = Orders(
+            program=self._program if self._source_dir else Path(program).name,
+            inputs=[_channel(name, source) for name, source in (inputs or {}).items()],
+            metrics=dict(metrics or {}),
+            entrypoint=_command(container_entry_point, "container_entry_point"),
+            arguments=_command(container_arguments, "container_arguments"),
+        )
+
+    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Training]:
+        """See :class:`Program`."""
+        settings = table.make(self._settings, {}, base)
+        if settings.is_local != base.is_local:
+            raise SettingsError('instance_type="local" is for a whole executor: give it there')
+        self._check_image(settings)
+        source = pack(self._program, self._source_dir)
+
+        def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Training:
+            texts = training.encode(_merged(self._common, args, kwargs))
+            return Training(source, dataclasses.replace(self._orders, hyperparameters=texts), settings)
+
+        return make
+
+    def _check_image(self, settings: Settings) -> None:
+        if not (settings.image_uri or settings.is_local or self._orders.entrypoint):
+            raise ScriptError(
+                f"the stock images run functions, not {self._program}: give image_uri= of one that runs "
+                "scripts (smexec image init writes what it takes)"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Script {self._program}>"
+
+
+def _merged(common: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    for mapping in args:
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"a script takes hyperparameters, as a mapping or keywords, and not {mapping!r}")
+    merged = dict(common)
+    for mapping in (*args, kwargs):
+        merged.update(mapping)
+    return merged
+
+
+def _channel(name: str, source: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if name == training.CODE_CHANNEL:
+        raise ScriptError(f"inputs={{{name!r}: …}}: the script's code comes by the channel of this name")
+    if isinstance(source, Mapping):
+        return {"ChannelName": name, **source}
+    try:
+        checks.s3_uri(source)
+    except ValueError as error:
+        raise ScriptError(f"inputs={{{name!r}: {source!r}}}: {error}") from None
+    return cargo.channel(name, source)
+
+
+def _command(items: Sequence[str], called: str) -> list[str]:
+    if isinstance(items, str):
+        raise ScriptError(f"{called}={items!r} is to be a list: a program and its arguments")
+    return list(items)

@@ -1,0 +1,187 @@
+"""Scripts over the real wire, run as the images of ``smexec image init`` run them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smexec.images
+from smexec import Future, SageMakerExecutor, Script, TrainingResult, errors
+from smexec.testing import LocalService
+
+# No image is needed: the process engine runs what would be the image's entry point.
+RUN = ["sh", str(Path(smexec.images.__file__).parent / "any" / "run.sh"), "train"]
+
+TRAIN = """#!/bin/sh
+set -eu
+opt_ml=${SMEXEC_OPT_ML:-/opt/ml}
+. ./library.sh
+cp "$opt_ml/input/config/hyperparameters.json" "$opt_ml/model/"
+learn "$opt_ml/input/data/train/"* > "$opt_ml/model/learnt"
+echo "rmse=0.25"
+"""
+FAIL = """#!/bin/sh
+echo "the last line"
+echo "Error in lm(): no such column" > "${SMEXEC_OPT_ML:-/opt/ml}/output/failure"
+exit 1
+"""
+SAVE_AND_END = """#!/bin/sh
+save() {
+    echo half > "${SMEXEC_OPT_ML:-/opt/ml}/model/half"
+    exit 0
+}
+trap save TERM
+for _ in $(seq 600); do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    programs = {"train.sh": TRAIN, "fail.sh": FAIL, "save.sh": SAVE_AND_END}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "library.sh").write_text('learn() { wc -c < "$1"; }\n')
+    (tmp_path / ".gitignore").write_text("*.csv\n")
+    (tmp_path / "secret.csv").write_text("1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def executor(smexec_service: LocalService) -> Iterator[SageMakerExecutor]:
+    with SageMakerExecutor(max_workers=3) as executor:
+        yield executor
+
+
+def put(service: LocalService, key: str, content: bytes) -> str:
+    service.client("s3").put_object(Bucket=service.bucket, Key=key, Body=content)
+    return f"s3://{service.bucket}/{key}"
+
+
+def unpacked(service: LocalService, uri: str | None) -> dict[str, str]:
+    assert uri is not None
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    archive = service.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        members = {entry.name: tar.extractfile(entry) for entry in tar}
+        return {name: file.read().decode() for name, file in members.items() if file}
+
+
+def test_a_script_is_submitted_like_a_function(
+    smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
+) -> None:
+    data = put(smexec_service, "abalone/one.csv", b"1,2,3")
+    train = Script("train.sh", source_dir=directory, inputs={"train": data}, container_entry_point=RUN)
+    future = executor.submit(train, rounds=100, formula="rings ~ .")
+    result = future.result(60)
+    assert isinstance(result, TrainingResult)
+    assert result.job_name == future.job_name
+    assert result.hyperparameters == {"rounds": 100, "formula": "rings ~ ."}
+    assert result.output is None
+    model = unpacked(smexec_service, result.model)
+    assert model["learnt"].strip() == "5"
+    assert '"rounds": "100"' in model["hyperparameters.json"]
+
+
+def test_a_grid_of_scripts_is_a_map(
+    smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
+) -> None:
+    data = put(smexec_service, "abalone/one.csv", b"1,2,3")
+    train = Script("train.sh", source_dir=directory, inputs={"train": data}, container_entry_point=RUN)
+    smexec_service.reset_requests()
+    results = list(executor.map(train, [{"rounds": n} for n in (10, 100, 1000)]))
+    assert [result.hyperparameters["rounds"] for result in results] == [10, 100, 1000]
+    assert len({result.model for result in results}) == 3
+    assert smexec_service.requests()["s3.PutObject"] == 1  # the code
+
+
+def test_what_a_script_says_of_its_failure_is_in_the_error(
+    executor: SageMakerExecutor, directory: Path
+) -> None:
+    fail = Script("fail.sh", source_dir=directory, container_entry_point=RUN)
+    error = executor.submit(fail).exception(60)
+    assert type(error) is errors.JobFailed
+    assert "Error in lm(): no such column" in str(error)
+    assert error.log_tail == ("the last line",)
+    assert error.model is None
+
+
+def until_running(future: Future[Any]) -> None:
+    running = threading.Event()
+    while not (future.running() or future.done()):
+        running.wait(0.05)
+
+
+def test_a_script_that_is_stopped_leaves_its_model(
+    smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
+) -> None:
+    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+    until_running(future)
+    future.stop()
+    error = future.exception(60)
+    assert type(error) is errors.JobStopped
+    assert unpacked(smexec_service, error.model) == {"half": "half\n"}
+
+
+def test_a_script_runs_again_where_the_service_fails_it(
+    smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
+) -> None:
+    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+    until_running(future)
+    first = str(future.job_name)
+    smexec_service.reset_requests()
+    smexec_service.break_down(first)
+    smexec_service.wait_for_requests(**{"sagemaker.CreateTrainingJob": 1})
+    future.stop()
+    error = future.exception(60)
+    assert type(error) is errors.JobStopped
+    assert error.job_name != first
+
+
+def test_functions_and_scripts_share_an_executor(executor: SageMakerExecutor, directory: Path) -> None:
+    fail = executor.submit(Script("fail.sh", source_dir=directory, container_entry_point=RUN))
+    assert executor.submit(abs, -1).result(60) == 1
+    assert isinstance(fail.exception(60), errors.JobFailed)
+
+
+def test_a_cancelled_script_has_no_job(executor: SageMakerExecutor, directory: Path) -> None:
+    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+    assert future.cancel()
+    assert future.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"hyperparameters": {"x": object()}}, "cannot be written as JSON"),
+        ({"hyperparameters": {"x": "a" * 2500}}, "2502 characters"),
+        ({"hyperparameters": {"sagemaker_program": "x"}}, "smexec's own"),
+        ({"hyperparameters": {f"x{n}": n for n in range(97)}}, "at most 96"),
+        ({"inputs": {"code": "s3://bucket/key"}}, "the script's code"),
+        ({"inputs": {"train": "abalone.csv"}}, "s3://bucket"),
+        ({"container_entry_point": "Rscript"}, "is to be a list"),
+    ],
+)
+def test_what_a_script_cannot_have_is_said_where_it_is_given(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(errors.ScriptError, match=said):
+        Script("train.sh", **given)
+
+
+def test_a_setting_of_a_script_is_checked_where_it_is_given() -> None:
+    with pytest.raises(errors.SettingsError, match="instance_type"):
+        Script("train.sh", instance_typ="ml.m5.large")
+
+
+def test_what_is_missing_is_said_by_submit(executor: SageMakerExecutor, directory: Path) -> None:
+    with pytest.raises(errors.ScriptError, match="no none"):
+        executor.submit(Script("none.sh", source_dir=directory, container_entry_point=RUN))
+    with pytest.raises(errors.ScriptError, match="image_uri"):
+        executor.submit(Script("train.sh", source_dir=directory))
+    with pytest.raises(TypeError, match="hyperparameters"):
+        executor.submit(Script("train.sh", source_dir=directory, container_entry_point=RUN), 5)
