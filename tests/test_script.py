@@ -13,6 +13,7 @@ import pytest
 
 import smexec.images
 from smexec import Future, SageMakerExecutor, Script, TrainingResult, errors
+from smexec.core.settings import Settings
 from smexec.testing import LocalService
 
 # No image is needed: the process engine runs what would be the image's entry point.
@@ -178,10 +179,13 @@ def test_a_setting_of_a_script_is_checked_where_it_is_given() -> None:
         Script("train.sh", instance_typ="ml.m5.large")
 
 
+def test_stock_images_run_no_scripts(directory: Path) -> None:
+    with pytest.raises(errors.ScriptError, match="image_uri"):
+        Script("train.sh", source_dir=directory).prepare(Settings())
+
+
 def test_what_is_missing_is_said_by_submit(executor: SageMakerExecutor, directory: Path) -> None:
     with pytest.raises(errors.ScriptError, match="no none"):
         executor.submit(Script("none.sh", source_dir=directory, container_entry_point=RUN))
-    with pytest.raises(errors.ScriptError, match="image_uri"):
-        executor.submit(Script("train.sh", source_dir=directory))
     with pytest.raises(TypeError, match="hyperparameters"):
         executor.submit(Script("train.sh", source_dir=directory, container_entry_point=RUN), 5)

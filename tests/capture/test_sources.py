@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smexec.capture.sources import pack
+from smexec.core.training import Source
+from smexec.errors import ScriptError
+
+
+def names(source: Source) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(source.content)) as tar:
+        return tar.getnames()
+
+
+def write(directory: Path, **files: str) -> None:
+    for name, text in files.items():
+        (directory / name).write_text(text)
+
+
+def test_the_same_files_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, **{"train.R": "1", "library.R": "2"})
+    os.utime(tmp_path / "one" / "train.R", (0, 0))
+    assert pack("train.R", tmp_path / "one") == pack("train.R", tmp_path / "other")
+    write(tmp_path / "other", **{"library.R": "3"})
+    assert pack("train.R", tmp_path / "one") != pack("train.R", tmp_path / "other")
+
+
+def test_a_script_without_a_directory_goes_alone(tmp_path: Path) -> None:
+    write(tmp_path, **{"train.R": "1", "library.R": "2"})
+    assert names(pack(str(tmp_path / "train.R"), None)) == ["train.R"]
+
+
+def test_a_script_that_is_ignored_is_said_to_be(tmp_path: Path) -> None:
+    write(tmp_path, **{"train.R": "1", ".gitignore": "*.R"})
+    with pytest.raises(ScriptError, match="stays out"):
+        pack("train.R", tmp_path)
+
+
+def test_a_link_into_itself_is_said_to_be_one(tmp_path: Path) -> None:
+    write(tmp_path, **{"train.R": "1"})
+    (tmp_path / "again").symlink_to(tmp_path)
+    with pytest.raises(ScriptError, match="link"):
+        pack("train.R", tmp_path)
+
+
+FILES = ["a", "b.csv", "d/a", "d/b.csv", "d/e/a", "d/e/!c", "x y", "d/e/f/[z]"]
+PIECES = st.sampled_from(["a", "b", "d", "e", "f", "*", "**", "/", "?", ".csv", "!", "[a-c]", "[!a]", "\\", " ", "#"])
+LINES = st.lists(st.lists(PIECES, min_size=1, max_size=5).map("".join), max_size=4).map("\n".join)
+
+
+@settings(max_examples=60)
+@given(LINES, LINES)
+def test_what_stays_out_is_what_git_leaves_out(top: str, below: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        for name in ["keep", *FILES]:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("")
+        (root / ".gitignore").write_text(top + "\n!/keep\n")
+        (root / "d" / ".gitignore").write_text(below + "\n")
+        subprocess.run(["git", "init", "-q", directory], check=True)
+        listing = ["git", "-C", directory, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"]
+        listed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
+        assert sorted(names(pack("keep", root))) == sorted(filter(None, listed.split("\0")))
