@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,12 @@ save() {
 trap save TERM
 for _ in $(seq 600); do sleep 0.1; done
 """
+
+R = """
+learn <- function(rounds) if (rounds > 5) stop("too many rounds: ", rounds) else rounds
+saveRDS(learn(hyperparameters$rounds), file.path(opt_ml, "model", "model.rds"))
+"""
+RUN_R = str(Path(smexec.images.__file__).parent / "r" / "run.sh")
 
 
 @pytest.fixture
@@ -149,6 +156,18 @@ def test_functions_and_scripts_share_an_executor(executor: SageMakerExecutor, di
     fail = executor.submit(Script("fail.sh", source_dir=directory, container_entry_point=RUN))
     assert executor.submit(abs, -1).result(60) == 1
     assert isinstance(fail.exception(60), errors.JobFailed)
+
+
+@pytest.mark.skipif(not shutil.which("Rscript"), reason="there is no R here")
+def test_what_r_says_of_its_failure_is_in_the_error(executor: SageMakerExecutor, tmp_path: Path) -> None:
+    (tmp_path / "train.R").write_text(R)
+    train = Script("train.R", source_dir=tmp_path, container_entry_point=["sh", RUN_R, "train"])
+    good, bad = executor.submit(train, rounds=3), executor.submit(train, rounds=9)
+    assert good.result(60).model is not None
+    error = bad.exception(60)
+    assert type(error) is errors.JobFailed
+    assert "Error: too many rounds: 9" in str(error)
+    assert "learn(hyperparameters$rounds)" in str(error)
 
 
 def test_a_cancelled_script_has_no_job(executor: SageMakerExecutor, directory: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_link_into_itself_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 FILES = ["a", "b.csv", "d/a", "d/b.csv", "d/e/a", "d/e/!c", "x y", "d/e/f/[z]"]
-PIECES = st.sampled_from(["a", "b", "d", "e", "f", "*", "**", "/", "?", ".csv", "!", "[a-c]", "[!a]", "\\", " ", "#"])
+PIECES = st.sampled_from([*"abdef*/?!# ", "**", ".csv", "[a-c]", "[!a]", "\\"])
 LINES = st.lists(st.lists(PIECES, min_size=1, max_size=5).map("".join), max_size=4).map("\n".join)
 
 
