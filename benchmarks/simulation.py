@@ -22,7 +22,7 @@ import simpy
 from benchmarks.setting import Setting
 from benchmarks.table import Curve, Plot, Result, Table
 from smexec.core import cadence, packing
-from smexec.core.lifecycle import CallStarted, Job, NewsWritten, ReadNews, StatusSeen, advance
+from smexec.core.lifecycle import CallStarted, Job, NewsWritten, Phase, ReadNews, StatusSeen, advance
 from smexec.core.rates import Bucket
 from smexec.local.limits import TokenBucket
 from smexec.worker import post
@@ -254,7 +254,7 @@ class _Sky:
             yield from self._sagemaker("ListTrainingJobs")
         self._asked_at = self._clock.now
         for name, job in list(self._followed.items()):
-            status = StatusSeen("InProgress", "Training" if job.running else "Starting")
+            status = StatusSeen(Phase.RUNNING if job.running else Phase.STARTING)
             self._followed[name], _ = advance(job, status)
 
     def _read(self, name: str, object_name: str) -> Steps:

@@ -17,14 +17,14 @@ from smexec.capture import pickling
 from smexec.capture.sharing import Sharing
 from smexec.core import packing
 from smexec.core import settings as table
+from smexec.core.errand import Errand
 from smexec.core.packing import Kind
-from smexec.core.training import Training
 from smexec.core.work import Call, Dependency, Function, Pickled
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
 from smexec.future import Future
+from smexec.program import Program
 from smexec.results import Arguments, How, OfValues, Options, Results
-from smexec.script import Program
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -35,7 +35,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 
-Make: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], "Call | Training"]  # a call, of arguments
+Make: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], "Call | Errand"]  # a call, of arguments
 
 _LINGER = 0.1  # seconds that a call waits for others to share a job with
 _PATIENCE = 5.0  # the same for calls of a map that keep coming: a job takes longer than that to start
@@ -111,7 +111,7 @@ class SageMakerExecutor(Executor):
         except pickling.TooLarge:
             return self._submit_later(function, dump, kind)
 
-    def _submit(self, call: Call | Training) -> Future[Any]:
+    def _submit(self, call: Call | Errand) -> Future[Any]:
         ticket = Ticket()
         future: Future[Any] = Future(self._engine, ticket)
         self._engine.submit(call, future, ticket)

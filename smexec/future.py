@@ -35,7 +35,7 @@ class Future(concurrent.futures.Future[T]):
 
     @property
     def job_name(self) -> str | None:
-        """The Training Job's name, as the console shows it; None while the call waits for a job."""
+        """The job's name, as the console shows it; None while the call waits for a job."""
         return self._ticket.job_name if self._ticket else None
 
     @property
@@ -73,7 +73,7 @@ class Future(concurrent.futures.Future[T]):
 
         :raises smexec.errors.ServiceError: they cannot be had
         """
-        return list(self._engine.log(self.job_name, lines)) if self._engine and self.job_name else []
+        return list(self._engine.log(self._ticket, lines)) if self._engine and self._ticket else []
 
     def result(self, timeout: float | None = None) -> T:
         """The call's value, after at most ``timeout`` seconds.

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from smexec.capture.sources import pack
-from smexec.core import cargo, checks, training
+from smexec.core import checks, request, training
 from smexec.core import settings as table
+from smexec.core.errand import Errand
 from smexec.core.settings import Settings
-from smexec.core.training import Orders, Training, TrainingResult
+from smexec.core.training import Orders, TrainingResult
 from smexec.errors import ScriptError, SettingsError
-
-T_co = TypeVar("T_co", covariant=True)
-
-
-class Program(abc.ABC, Generic[T_co]):
-    """What an executor takes beside functions: something that a job of its own runs, and its outcome is T."""
-
-    @abc.abstractmethod
-    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Training]:
-        """What makes calls of arguments. What they have in common is read once, now.
-
-        :param base: the executor's settings
-        """
+from smexec.program import Program
 
 
 class Script(Program[TrainingResult]):
@@ -79,7 +67,7 @@ class Script(Program[TrainingResult]):
             arguments=_command(container_arguments, "container_arguments"),
         )
 
-    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Training]:
+    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Errand]:
         """See :class:`Program`."""
         settings = table.make(self._settings, {}, base)
         if settings.is_local != base.is_local:
@@ -87,9 +75,10 @@ class Script(Program[TrainingResult]):
         self._check_image(settings)
         source = pack(self._program, self._source_dir)
 
-        def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Training:
+        def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
             texts = training.encode(_merged(self._common, args, kwargs))
-            return Training(source, dataclasses.replace(self._orders, hyperparameters=texts), settings)
+            orders = dataclasses.replace(self._orders, hyperparameters=texts)
+            return training.errand(source, orders, settings)
 
         return make
 
@@ -123,7 +112,7 @@ def _channel(name: str, source: str | Mapping[str, Any]) -> Mapping[str, Any]:
         checks.s3_uri(source)
     except ValueError as error:
         raise ScriptError(f"inputs={{{name!r}: {source!r}}}: {error}") from None
-    return cargo.channel(name, source)
+    return request.channel(name, source)
 
 
 def _command(items: Sequence[str], called: str) -> list[str]:

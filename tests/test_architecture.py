@@ -21,7 +21,7 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", "results", "awaiting", "script", *ENGINE}
+EXECUTOR = {"executor", "future", "results", "awaiting", "program", "script", *ENGINE}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -34,7 +34,8 @@ ROOMS = {
     "future": EXECUTOR,
     "results": EXECUTOR,
     "awaiting": set[str](),
-    "script": CAPTURE,
+    "program": CORE,
+    "script": {"program", *CAPTURE},
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,

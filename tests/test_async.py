@@ -103,9 +103,7 @@ async def test_results_are_iterated_over_in_order(executor: SageMakerExecutor) -
 
 
 @both
-async def test_results_are_iterated_over_as_they_come(
-    executor: SageMakerExecutor, tmp_path: Path
-) -> None:
+async def test_results_are_iterated_over_as_they_come(executor: SageMakerExecutor, tmp_path: Path) -> None:
     def wait_for_file(number: int) -> int:
         while number == 0 and not (tmp_path / "end").exists():
             time.sleep(0.02)

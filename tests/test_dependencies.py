@@ -249,7 +249,7 @@ def test_a_job_in_the_place_of_one_that_was_lost_finds_the_values_too(
 
     with SageMakerExecutor(max_workers=1) as executor:
         first = executor.submit(abs, -1)
-        second = executor.submit(begin_and_wait, first)  # type: ignore[arg-type]
+        second = executor.submit(begin_and_wait, first)  # type: ignore[call-overload]
         (lost,) = jobs(1)
         smexec_service.break_down(lost)
         ran = jobs(2)

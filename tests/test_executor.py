@@ -73,7 +73,7 @@ def test_keyword_arguments_may_have_any_name(executor: SageMakerExecutor) -> Non
         {"self": 2, "fn": 3, "args": 4},
     )
     with pytest.raises(TypeError):
-        executor.submit(fn=capture)  # type: ignore[call-arg]
+        executor.submit(fn=capture)  # type: ignore[call-overload]
 
 
 def test_is_an_executor_and_its_futures_are_futures(executor: SageMakerExecutor) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import marshal
 import zipfile
-from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
@@ -16,25 +14,13 @@ from types import CodeType, ModuleType
 import cloudpickle
 
 import smexec.worker
+from smexec.core.work import Layer
 
 #: What the worker's package is called in the zipapp.
 BUNDLED_NAME = "_smexec_worker"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip knows: the same bytes on every machine
 _HASHED = 0b01  # PEP 552's flags: by hash; not to be checked
 _WITHOUT_REFERENCES = 2  # the last of marshal's formats that has none
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A bundle: one file."""
-
-    file_name: str
-    content: bytes
-
-    @functools.cached_property
-    def sha256(self) -> str:
-        """The content's digest, in hex: the layer's name."""
-        return hashlib.sha256(self.content).hexdigest()
 
 
 @functools.lru_cache(maxsize=1)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from smexec.capture.ignored import Rule, is_ignored, rules
-from smexec.core.training import Source
+from smexec.core.training import SOURCE_FILE
+from smexec.core.work import Layer
 from smexec.errors import ScriptError
 
 _IGNORE = ".gitignore"
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 
 
-def pack(program: str, directory: Path | None) -> Source:
+def pack(program: str, directory: Path | None) -> Layer:
     """The archive of a directory, or of the program alone.
 
     What ``.gitignore`` files leave out stays out, and ``.git`` itself. Links are followed.
@@ -36,8 +36,7 @@ def pack(program: str, directory: Path | None) -> Source:
     ):
         for path in sorted(files):
             _add(tar, path, files[path])
-    content = archive.getvalue()
-    return Source(content, hashlib.sha256(content).hexdigest())
+    return Layer(SOURCE_FILE, archive.getvalue())
 
 
 def _missing(program: str, directory: Path | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from smexec.core.jobtype import TRAINING, JobType
 from smexec.core.postmortem import why
+from smexec.core.request import Order, Request, channel, create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
 from smexec.core.work import Outcome, Place
@@ -25,47 +27,37 @@ _BOOT = (
 )
 
 
-class Order(NamedTuple):
-    """What differs between requests for jobs.
-
-    :ivar algorithm: members of AlgorithmSpecification beside image and mode
-    :ivar channels: InputDataConfig
-    :ivar hyperparameters: HyperParameters
-    """
-
-    algorithm: Mapping[str, Any]
-    channels: Sequence[Mapping[str, Any]]
-    hyperparameters: Mapping[str, str]
-
-
 class Cargo(Protocol):
     """What lies in S3, for as many jobs as it takes to run it."""
 
     @property
-    def job(self) -> str:
-        """That it was uploaded for."""
-
-    @property
-    def settings(self) -> Settings:
+    def type(self) -> JobType:
         """Of its jobs."""
 
     @property
     def reports(self) -> bool:
         """Whether its jobs write events, by which calls end before their job does."""
 
-    def order(self, job: str, run: Run, place: Place, left: Iterable[int]) -> Order:
-        """What a job is to do.
+    def requests(self, job: str, run: Run, place: Place, left: Iterable[int]) -> Sequence[Request]:
+        """What has the service start a job, one after the other.
 
         :param left: numbers of the calls that have no outcome yet
+        """
+
+    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:
+        """What deletes all that was made for a job that has ended and that nobody needs.
+
+        :param well: its calls have values
         """
 
     def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
         """URIs below which a job that has ended may have left something."""
 
-    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:
+    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome | None:
         """What the calls end with that have no outcome, their job having ended like this.
 
         :param found: those of its artifacts that there are
+        :returns: None: what is described is not the end of this job
         """
 
 
@@ -86,19 +78,23 @@ class BatchCargo:
     worker_sha256: str
     shares: bool = False
     takes: bool = False
+    type = TRAINING
     reports = True
 
-    def order(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Order:
+    def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:
         """It holds neither functions nor arguments: they come by channels."""
         keys = Keys(place.root, run.id)
-        return Order(
+        order = Order(
+            self.job,
             {"ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), self.worker_sha256]},
-            [
-                channel(name, uri, manifest=name in _BY_MANIFEST)
-                for name, uri in self._channels(keys).items()
-            ],
+            [channel(name, uri, manifest=name in _BY_MANIFEST) for name, uri in self._channels(keys).items()],
             self._hyperparameters(job, run, keys, left),
         )
+        return [create_training_job(self.settings, job, run, place, order)]
+
+    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing: what a run leaves in S3 is kept."""
+        return ()
 
     def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
         """None that are looked for: outcomes are signed, and read by their own names."""
@@ -136,20 +132,6 @@ class BatchCargo:
         else:
             orders[protocol.KEY] = run.key.hex()
         return orders
-
-
-def channel(name: str, uri: str, *, manifest: bool = False) -> dict[str, Any]:
-    """An input channel: all objects below the URI, or those of the manifest there, for every instance."""
-    return {
-        "ChannelName": name,
-        "DataSource": {
-            "S3DataSource": {
-                "S3DataType": "ManifestFile" if manifest else "S3Prefix",
-                "S3Uri": uri,
-                "S3DataDistributionType": "FullyReplicated",
-            }
-        },
-    }
 
 
 def _worker_path() -> str:

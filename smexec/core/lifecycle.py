@@ -11,12 +11,19 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 
-ENDED_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
+
+class Phase(Enum):
+    """How far a job has come, as the service tells it."""
+
+    STARTING = "its program is being started, or has ended and leaves its work"
+    RUNNING = "its program runs"
+    OTHER = "it was told to stop, or the service says what we have no word for"
+    ENDED = "it has ended, well or not"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One Training Job in flight.
+    """One job in flight.
 
     :ivar created_at: the client's clock, seconds
     :ivar running: one of its calls has started
@@ -59,10 +66,9 @@ class StopReported:
 
 @dataclass(frozen=True)
 class StatusSeen:
-    """TrainingJobStatus and SecondaryStatus, from a list or a description."""
+    """What a list or a description says."""
 
-    status: str
-    secondary: str
+    phase: Phase
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,11 @@ def advance(job: Job, seen: Observation) -> tuple[Job, tuple[Action, ...]]:
             return job, (ReadNews(uri),)
         case StopReported(host):
             return _stopping(replace(job, stop_reported=job.stop_reported | {host}))
-        case StatusSeen(status, _) if status in ENDED_STATUSES:
+        case StatusSeen(Phase.ENDED):
             return job, (Do.INVESTIGATE,)
-        case StatusSeen(_, "Training"):
+        case StatusSeen(Phase.RUNNING):
             return _running(job)
-        case StatusSeen("InProgress", _):
+        case StatusSeen(Phase.STARTING):
             return replace(job, stop_reported=frozenset()), ()
         case StopWanted() if not job.stop_asked:
             return replace(job, stop_asked=True), (Do.STOP,)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from smexec.core.jobtype import TRAINING, JobType
 from smexec.core.settings import Settings
 from smexec.errors import CapacityError, InternalServerError, QuotaExceeded, SmexecError
 
@@ -18,17 +19,19 @@ class Machine(NamedTuple):
     """What a job is started on: there is capacity of it or none, and a quota that allows it or not.
 
     :ivar instances: how many for one job
+    :ivar type: of the job: each has capacity and quotas of its own
     """
 
     instance_type: str
     spot: bool
     instances: int
+    type: JobType = TRAINING
 
 
-def machines(settings: Settings) -> tuple[Machine, ...]:
+def machines(settings: Settings, job: JobType = TRAINING) -> tuple[Machine, ...]:
     """Those that the settings allow, in their order."""
     spot, instances = settings.use_spot_instances, settings.instance_count
-    return tuple(Machine(name, spot, instances) for name in settings.instance_type)
+    return tuple(Machine(name, spot, instances, job) for name in settings.instance_type)
 
 
 class Market:
@@ -67,9 +70,9 @@ class Trail:
     refusals: tuple[str, ...] = ()
 
     @classmethod
-    def begin(cls, settings: Settings) -> Trail:
+    def begin(cls, settings: Settings, job: JobType = TRAINING) -> Trail:
         """Before the first job. If the service is told to start a job again itself, we do not."""
-        return cls(machines(settings), repeats=1 if settings.max_retry_attempts is None else 0)
+        return cls(machines(settings, job), repeats=1 if settings.max_retry_attempts is None else 0)
 
     def after(self, machine: Machine, error: SmexecError) -> Trail | None:
         """Before the next job; None if there is none, after a job on this machine that ended so."""

@@ -1,4 +1,4 @@
-"""Why a job ended without an outcome: DescribeTrainingJob's answer → the exception."""
+"""Why a job ended without an outcome: what Describe answers → the exception."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from smexec import errors
+from smexec.core.jobtype import TRAINING, JobType
 
 
-def why(description: Mapping[str, Any]) -> errors.SmexecError:
+def why(description: Mapping[str, Any], job: JobType = TRAINING) -> errors.SmexecError:
     """The exception for a job that has ended.
 
     Source of the texts that are looked for: facts on FailureReason, reported by users; none of them is a
     documented interface, so what is not recognised is a plain :class:`~smexec.errors.JobFailed`.
     """
-    error = _classify(description)
-    error.locate(description["TrainingJobName"], description.get("FailureReason"))
+    error = _classify(description, description[job.status])
+    error.locate(description[job.name], description.get("FailureReason"))
     if isinstance(error, errors.JobError):
-        error.status = description["TrainingJobStatus"]
+        error.status = description[job.status]
         error.secondary_status = description.get("SecondaryStatus")
     return error
 
 
-def _classify(description: Mapping[str, Any]) -> errors.SmexecError:
-    status, secondary = description["TrainingJobStatus"], description.get("SecondaryStatus")
+def _classify(description: Mapping[str, Any], status: str) -> errors.SmexecError:
+    secondary = description.get("SecondaryStatus")
     limits = description.get("StoppingCondition", {})
     if secondary == "MaxRuntimeExceeded":
         return errors.MaxRuntimeExceeded(

@@ -1,26 +1,44 @@
-"""Settings and a cargo → the members of CreateTrainingJob. Limits and forms: botocore's model."""
+"""Settings and orders → requests to the service. Limits and forms: botocore's model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from smexec.core.cargo import Cargo
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
 from smexec.core.work import Place
 
 
-def create_training_job(
-    cargo: Cargo, job: str, run: Run, place: Place, left: Iterable[int] = ()
-) -> dict[str, Any]:
-    """The whole request.
+class Request(NamedTuple):
+    """Of the service's API.
 
-    :param left: which calls of the cargo have no outcome, if another job has begun it
+    :ivar operation: ``CreateTrainingJob``
+    :ivar members: of its input
     """
-    settings = cargo.settings
+
+    operation: str
+    members: Mapping[str, Any]
+
+
+class Order(NamedTuple):
+    """What differs between requests for Training Jobs that have the same settings.
+
+    :ivar begun_by: the job that began the work; its own, unless that one was cut short
+    :ivar algorithm: members of AlgorithmSpecification beside image and mode
+    :ivar channels: InputDataConfig
+    :ivar hyperparameters: HyperParameters
+    """
+
+    begun_by: str
+    algorithm: Mapping[str, Any]
+    channels: Sequence[Mapping[str, Any]]
+    hyperparameters: Mapping[str, str]
+
+
+def create_training_job(settings: Settings, job: str, run: Run, place: Place, order: Order) -> Request:
+    """The whole request."""
     keys = Keys(place.root, run.id)
-    order = cargo.order(job, run, place, left)
     request: dict[str, Any] = {
         "TrainingJobName": job,
         "AlgorithmSpecification": {
@@ -42,17 +60,36 @@ def create_training_job(
         request["RetryStrategy"] = {"MaximumRetryAttempts": settings.max_retry_attempts}
     if settings.max_retry_attempts or settings.use_spot_instances:
         # The platform may start the job again: then it goes on where it was. Another job goes on there, too.
-        request["CheckpointConfig"] = {"S3Uri": keys.checkpoints(cargo.job)}
+        request["CheckpointConfig"] = {"S3Uri": keys.checkpoints(order.begun_by)}
     if settings.environment_variables:
         request["Environment"] = dict(settings.environment_variables)
-    if settings.tags:
-        request["Tags"] = [{"Key": key, "Value": value} for key, value in settings.tags]
     if settings.subnets:
-        request["VpcConfig"] = {
-            "Subnets": list(settings.subnets),
-            "SecurityGroupIds": list(settings.security_group_ids),
-        }
-    return request
+        request["VpcConfig"] = vpc(settings)
+    return Request("CreateTrainingJob", request | tags(settings))
+
+
+def tags(settings: Settings) -> dict[str, Any]:
+    """The member Tags, if there are any."""
+    return {"Tags": [{"Key": key, "Value": value} for key, value in settings.tags]} if settings.tags else {}
+
+
+def vpc(settings: Settings) -> dict[str, Any]:
+    """A VpcConfig."""
+    return {"Subnets": list(settings.subnets), "SecurityGroupIds": list(settings.security_group_ids)}
+
+
+def channel(name: str, uri: str, *, manifest: bool = False) -> dict[str, Any]:
+    """An input channel: all objects below the URI, or those of the manifest there, for every instance."""
+    return {
+        "ChannelName": name,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "ManifestFile" if manifest else "S3Prefix",
+                "S3Uri": uri,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }
 
 
 def _output(settings: Settings, keys: Keys) -> dict[str, Any]:

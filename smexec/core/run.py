@@ -37,17 +37,13 @@ class Keys:
     root: str
     run: str
 
-    def worker(self, sha256: str) -> str:
-        """The folder of the worker's layer, shared by all runs below this root."""
-        return f"{self.root}/layers/{sha256}/"
+    def layer_file(self, sha256: str, name: str) -> str:
+        """A file that is named by its content, shared by all runs below this root."""
+        return f"{self.root}/layers/{sha256}/{name}"
 
     def worker_file(self, sha256: str) -> str:
         """The worker's zipapp."""
-        return self.worker(sha256) + WORKER_FILE
-
-    def source_file(self, sha256: str) -> str:
-        """A script's directory, shared by all runs below this root, as the worker is."""
-        return f"{self.root}/layers/{sha256}/sourcedir.tar.gz"
+        return self.layer_file(sha256, WORKER_FILE)
 
     @property
     def run_key(self) -> str:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from smexec.core.cargo import Order, channel
-from smexec.core.packing import Kind
+from smexec.core.errand import Errand
+from smexec.core.jobtype import TRAINING
 from smexec.core.postmortem import why
+from smexec.core.request import Order, Request, channel, create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
-from smexec.core.work import Dependency, Outcome, Place
+from smexec.core.work import Layer, Outcome, Place
 from smexec.errors import JobError, ScriptError
 
 #: Where images find the code without asking S3; the SageMaker SDK uses it under network isolation.
@@ -25,17 +27,6 @@ CODE_CHANNEL = "code"
 SOURCE_FILE = "sourcedir.tar.gz"
 _OWN = ("sagemaker_submit_directory", "sagemaker_program", "sagemaker_region", "sagemaker_job_name")
 _MOST, _NAME_LIMIT, _VALUE_LIMIT = 100, 256, 2500  # of HyperParameters, in the service's model
-
-
-@dataclass(frozen=True)
-class Source:
-    """A script with its directory, as ``sourcedir.tar.gz``.
-
-    :ivar sha256: the archive's digest, in hex
-    """
-
-    content: bytes = field(repr=False)
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -87,51 +78,38 @@ class Orders:
         return {name: value for name, value in members.items() if value}
 
 
-@dataclass(frozen=True, eq=False)
-class Training:
-    """A script with its hyperparameters: a call that has a job of its own."""
-
-    source: Source
-    orders: Orders
-    settings: Settings
-    kind = Kind(group="script")  # of which each has a job of its own
-    size = 0
-
-    @property
-    def dependencies(self) -> list[Dependency]:
-        """None: hyperparameters are texts."""
-        return []
-
-    @property
-    def prefix(self) -> str:
-        """How the name of its job begins."""
-        return self.settings.job_name_prefix or f"smexec-{PurePosixPath(self.orders.program).stem}"
-
-
 @dataclass(frozen=True)
 class TrainingCargo:
-    """A script's archive.
+    """A script's archive, with what its job is told.
 
-    :ivar sha256: its name in S3
+    :ivar job: that was the first to have it
+    :ivar sha256: the archive's name in S3
     """
 
     job: str
     settings: Settings
     orders: Orders
     sha256: str
+    type = TRAINING
     reports = False
 
-    def order(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Order:  # noqa: ARG002
+    def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """As the SageMaker SDK does it; but the code always comes by a channel too: none need fetch it."""
-        source = Keys(place.root, run.id).source_file(self.sha256)
+        source = Keys(place.root, run.id).layer_file(self.sha256, SOURCE_FILE)
         is_isolated = self.settings.enable_network_isolation
         directory = f"/opt/ml/input/data/{CODE_CHANNEL}/{SOURCE_FILE}" if is_isolated else source
         own = dict(zip(_OWN, (directory, self.orders.program, place.region, job), strict=True))
-        return Order(
+        order = Order(
+            self.job,
             self.orders.algorithm,
             [*self.orders.inputs, channel(CODE_CHANNEL, source)],
             {**self.orders.hyperparameters, **{name: json.dumps(text) for name, text in own.items()}},
         )
+        return [create_training_job(self.settings, job, run, place, order)]
+
+    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
 
     def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
         """Model and output."""
@@ -165,6 +143,17 @@ class TrainingCargo:
             {name: json.loads(text) for name, text in self.orders.hyperparameters.items()},
             description.get("BillableTimeInSeconds"),
         )
+
+
+def errand(source: Layer, orders: Orders, settings: Settings) -> Errand:
+    """A script with its hyperparameters, as a call."""
+    return Errand(
+        type=TRAINING,
+        settings=settings,
+        prefix=settings.job_name_prefix or f"smexec-{PurePosixPath(orders.program).stem}",
+        layers=[source],
+        cargo=partial(TrainingCargo, settings=settings, orders=orders, sha256=source.sha256),
+    )
 
 
 def encode(hyperparameters: Mapping[Any, Any]) -> dict[str, str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+from smexec.core.jobtype import TRAINING
 from smexec.core.packing import Kind
 from smexec.core.settings import Settings
 from smexec.worker.protocol import Buffer
@@ -81,6 +84,9 @@ class Call:
     settings: Settings
     kind: Kind
 
+    type = TRAINING
+    name = None
+
     @property
     def dependencies(self) -> list[Dependency]:
         """What must have a value before it can travel."""
@@ -117,6 +123,19 @@ class Batch:
     def function(self) -> str:
         """The name of the function that is called first, for people."""
         return self.calls[0].function.name
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A file that jobs download, named by its content: uploaded once, shared by all runs below a root."""
+
+    file_name: str
+    content: bytes = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The content's digest, in hex: the layer's name."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -168,10 +168,10 @@ class Crew:
                 return
             call = batch[0].call
             assert call is not None
-            trail = Trail.begin(call.settings)
+            trail = Trail.begin(call.settings, call.type)
             machine = self._market.best(trail.left, anyio.current_time())
             self._in_flight += 1
-            flight = Flight.board(self._name(call.prefix), call, batch, trail, machine)
+            flight = Flight.board(call.name or self._name(call.prefix), call, batch, trail, machine)
             self._tasks.start_soon(self._launch, flight)
 
     def _name(self, prefix: str) -> str:
@@ -202,9 +202,11 @@ class Crew:
             return
         await self._land(flight, same(JobStopped("the call was stopped"), flight.unwanted))
         if flight.passengers:
+            await self._launcher.clear(flight, well=False)
             self._tracker.leave(flight)
             self._release(flight)
-            again = flight.again(self._name(flight.prefix), trail, self._market.best(trail.left, now))
+            name = self._name(flight.prefix) if self._run.id in flight.name else flight.name
+            again = flight.again(name, trail, self._market.best(trail.left, now))
             self._tasks.start_soon(self._launch, again)
 
     def _release(self, flight: Flight) -> None:
@@ -222,6 +224,9 @@ class Crew:
         landing = [(flight.leave(call), outcome) for call, outcome in ended if call in flight.passengers]
         if not flight.passengers:
             self._tracker.leave(flight)
+        if landing and not flight.passengers:
+            is_well = not flight.stop_wanted and all(outcome.error is None for _, outcome in landing)
+            await self._launcher.clear(flight, well=is_well)
         await in_thread(lambda: settle_all(landing))
         for passenger, _ in landing:
             self._aboard.pop(passenger.ticket, None)

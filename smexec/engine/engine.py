@@ -20,12 +20,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from smexec.aws import training
+from smexec.aws import logs
 from smexec.aws.client import Client
+from smexec.core.errand import Errand
 from smexec.core.packing import Kind
 from smexec.core.run import Run
 from smexec.core.settings import Settings
-from smexec.core.training import Training
 from smexec.core.work import Call, Outcome
 from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
@@ -68,7 +68,7 @@ class Engine:
                 self._run, self._pid = Run(), os.getpid()
             return self._run
 
-    def submit(self, call: Call | Training, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
+    def submit(self, call: Call | Errand, future: concurrent.futures.Future[Any], ticket: Ticket) -> None:
         """Run the call; the future will have its outcome, and the ticket tells where it is.
 
         :raises RuntimeError: after :meth:`close`, at the interpreter's end, in a forked child
@@ -133,13 +133,16 @@ class Engine:
         if wait:
             self._closer.join()
 
-    def log(self, name: str, lines: int) -> tuple[str, ...]:
-        """The last lines that a job wrote, from CloudWatch. Works after :meth:`close` too."""
+    def log(self, ticket: Ticket, lines: int) -> tuple[str, ...]:
+        """The last lines that a call's job wrote, from CloudWatch. Works after :meth:`close` too."""
         self.check_process()
+        flight = ticket.flight
+        if flight is None:
+            return ()
 
         async def fetch() -> tuple[str, ...]:
             async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
-                return await training.log_tail(aws, name, lines)
+                return await logs.tail(aws, *flight.type.log(flight.name), lines)
 
         with loop.portals as portal:
             return portal.call(fetch)

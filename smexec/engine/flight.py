@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smexec.core.cargo import Cargo
+from smexec.core.errand import Errand
+from smexec.core.jobtype import JobType
 from smexec.core.lifecycle import Action, Do, Job, ReadNews
 from smexec.core.market import Machine, Trail
 from smexec.core.settings import Settings
-from smexec.core.training import Training
 from smexec.core.work import Batch, Call, Place, Stored
 
 
@@ -29,7 +30,7 @@ class Ticket:
 
     @property
     def job_name(self) -> str | None:
-        """The Training Job's; None while the call waits for one."""
+        """The job's; None while the call waits for one."""
         return self.flight.name if self.flight else None
 
 
@@ -43,7 +44,7 @@ class Passenger:
     __slots__ = ("call", "future", "number", "ticket")
 
     def __init__(
-        self, call: Call | Training | None, future: concurrent.futures.Future[Any], ticket: Ticket
+        self, call: Call | Errand | None, future: concurrent.futures.Future[Any], ticket: Ticket
     ) -> None:
         self.call = call
         self.future = future
@@ -65,6 +66,7 @@ class Passenger:
 class Flight:
     """A job and the calls in it.
 
+    :ivar type: of the job
     :ivar prefix: how the names of its jobs begin
     :ivar passengers: those that have not landed, by their numbers in the batch
     :ivar trail: what has become of the flights that had these passengers before
@@ -75,6 +77,7 @@ class Flight:
     """
 
     name: str
+    type: JobType
     prefix: str
     settings: Settings
     passengers: dict[int, Passenger]
@@ -95,13 +98,15 @@ class Flight:
 
     @classmethod
     def board(
-        cls, name: str, first: Call | Training, passengers: list[Passenger], trail: Trail, machine: Machine
+        cls, name: str, first: Call | Errand, passengers: list[Passenger], trail: Trail, machine: Machine
     ) -> Flight:
         """All aboard.
 
         :param first: of the calls, which has settings in common with the others
         """
-        return cls(name, first.prefix, first.settings, dict(enumerate(passengers)), trail, machine)
+        return cls(
+            name, first.type, first.prefix, first.settings, dict(enumerate(passengers)), trail, machine
+        )
 
     def again(self, name: str, trail: Trail, machine: Machine) -> Flight:
         """Another one for those that this one, which is over, has left."""
@@ -125,14 +130,14 @@ class Flight:
         self.unwanted.discard(number)
         return self.passengers.pop(number)
 
-    def unload(self) -> Batch | Training:
+    def unload(self) -> Batch | Errand:
         """What is to be uploaded, for good: nothing of the user's is kept."""
         calls = [passenger.call for passenger in self.passengers.values() if passenger.call]
         for passenger in self.passengers.values():
             passenger.call = None
         match calls:
-            case [Training() as training]:
-                return training
+            case [Errand() as errand]:
+                return errand
         return Batch([call for call in calls if isinstance(call, Call)])
 
     @property

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import anyio
 
-from smexec.aws import s3, training
+from smexec.aws import jobs, logs, s3
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.core import cadence
-from smexec.core.lifecycle import ENDED_STATUSES
+from smexec.core.lifecycle import Phase
 from smexec.core.run import Keys, Run
 from smexec.core.work import Outcome
 from smexec.engine import outcome as outcomes
@@ -59,16 +59,18 @@ class Inquest:
         """What calls end with whose job has ended without a word; None if it turns out that it has not."""
         assert flight.cargo is not None
         try:
-            description = await training.describe(self._aws, flight.name)
+            description = await jobs.describe(self._aws, flight.type, flight.name)
         except NotFound:
+            if flight.job is not None and flight.job.stop_asked:
+                return Outcome(error=await self.stopped(flight))
             gone = JobError("the job was deleted before its call had an outcome")
             gone.locate(job_name=flight.name)
             return Outcome(error=gone)
-        if description["TrainingJobStatus"] not in ENDED_STATUSES:
+        if flight.type.phase(description) is not Phase.ENDED:
             return None
         found = [uri for uri in flight.cargo.artifacts(description) if await s3.is_there(self._aws, uri)]
         ended = flight.cargo.ended(description, found)
-        if isinstance(ended.error, SmexecError):
+        if ended is not None and isinstance(ended.error, SmexecError):
             await self.with_log(ended.error, flight)
         return ended
 
@@ -92,7 +94,7 @@ class Inquest:
         """The error, with the last lines that the job wrote."""
         for attempt in range(_LOG_TRIES):
             await anyio.sleep(_LOG_PAUSE if attempt else 0)
-            lines = await training.log_tail(self._aws, flight.name, LOG_LINES)
+            lines = await logs.tail(self._aws, *flight.type.log(flight.name), LOG_LINES)
             if lines:
                 error.locate(log_tail=lines)
                 break

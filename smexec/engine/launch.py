@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import Any
+from collections.abc import Sequence
 
-from smexec.aws import training
-from smexec.aws.border import LimitReached
+from smexec.aws import jobs
+from smexec.aws.border import LimitReached, NotFound
 from smexec.aws.client import Client
 from smexec.core.lifecycle import Job
-from smexec.core.request import create_training_job
+from smexec.core.request import Request
 from smexec.core.run import Run
 from smexec.engine.flight import Flight
 from smexec.engine.gates import Gates
 from smexec.engine.loading import Loader
 from smexec.engine.place import Surveyor
-from smexec.errors import QuotaExceeded
+from smexec.errors import QuotaExceeded, ServiceError
+
+_log = logging.getLogger("smexec")
 
 
 class Launcher:
@@ -39,15 +42,26 @@ class Launcher:
         place = flight.place = await self._surveyor.place(flight.settings, flight.machine.instance_type)
         if flight.cargo is None:
             flight.cargo = await self._loader.load(flight.name, flight.unload(), place)
-        request = create_training_job(flight.cargo, flight.name, self._run, place, flight.passengers)
+        requests = flight.cargo.requests(flight.name, self._run, place, flight.passengers)
         await self.gates.enter(
-            flight.machine, lambda: flight.is_wanted, lambda: self._create(flight, request)
+            flight.machine, lambda: flight.is_wanted, lambda: self._create(flight, requests)
         )
 
-    async def _create(self, flight: Flight, request: dict[str, Any]) -> bool:
+    async def clear(self, flight: Flight, *, well: bool) -> None:
+        """Delete what was made for the flight's job and that nobody needs any more."""
+        for request in flight.cargo.leavings(flight.name, well=well) if flight.cargo else ():
+            try:
+                await self._aws.call("sagemaker", request.operation, **request.members)
+            except NotFound:
+                pass
+            except ServiceError as error:
+                _log.warning("%s of job %s is left behind: %s", request.operation, flight.name, error)
+
+    async def _create(self, flight: Flight, requests: Sequence[Request]) -> bool:
         """Whether there was an instance for it."""
         try:
-            await training.create(self._aws, request)
+            for request in requests:
+                await jobs.create(self._aws, request)
         except LimitReached as error:
             if error.hopeless:
                 raise _never(error, flight.machine.instance_type) from error

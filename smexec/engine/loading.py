@@ -18,9 +18,9 @@ from smexec.aws.together import together
 from smexec.capture.layers import worker_layer
 from smexec.core.assembly import Assembly, assemble
 from smexec.core.cargo import BatchCargo, Cargo
+from smexec.core.errand import Errand
 from smexec.core.run import Keys, Run
-from smexec.core.training import Training, TrainingCargo
-from smexec.core.work import Batch, Function, Place
+from smexec.core.work import Batch, Function, Layer, Place
 from smexec.engine.loop import in_thread
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer
@@ -30,7 +30,7 @@ Known: TypeAlias = "tuple[weakref.ref[Any], str]"  # what lives while the memory
 
 
 class Loader:
-    """Makes cargoes of batches and scripts."""
+    """Makes cargoes of batches and errands."""
 
     def __init__(self, aws: Client, run: Run) -> None:
         self._aws = aws
@@ -38,25 +38,22 @@ class Loader:
         self._digests = Digests()
         self._shared: dict[str, anyio.Event] = {}  # URIs of what jobs share: set once it is there
 
-    async def load(self, job: str, freight: Batch | Training, place: Place) -> Cargo:
+    async def load(self, job: str, freight: Batch | Errand, place: Place) -> Cargo:
         """Upload what a job works on, unless it is there.
 
         :raises smexec.errors.SmexecError: it cannot be
         """
         keys = Keys(place.root, self._run.id)
-        if isinstance(freight, Training):
-            return await self._load_training(job, freight, keys)
-        return await self._load_batch(job, freight, keys)
-
-    async def _load_training(self, job: str, training: Training, keys: Keys) -> Cargo:
-        source, settings = training.source, training.settings
-        await self._share(keys.source_file(source.sha256), source.content, settings.s3_kms_key)
-        return TrainingCargo(job, settings, training.orders, source.sha256)
+        if isinstance(freight, Batch):
+            return await self._load_batch(job, freight, keys)
+        for layer in freight.layers:
+            await self._share_layer(keys, layer, freight.settings.s3_kms_key)
+        return freight.cargo(job)
 
     async def _load_batch(self, job: str, batch: Batch, keys: Keys) -> Cargo:
         layer = await in_thread(lambda: worker_layer(protocol.WORKER_FILE))
         kms_key = batch.settings.s3_kms_key
-        await self._share(keys.worker_file(layer.sha256), layer.content, kms_key)
+        await self._share_layer(keys, layer, kms_key)
         if kms_key:
             await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
         assembly = await in_thread(lambda: self._assemble(job, batch))
@@ -88,6 +85,9 @@ class Loader:
                 manifest = json.dumps([{"prefix": folder}, *names]).encode()
                 works.append(partial(s3.put, self._aws, uri, [manifest], kms_key))
         await together(works, len(works))
+
+    async def _share_layer(self, keys: Keys, layer: Layer, kms_key: str | None) -> None:
+        await self._share(keys.layer_file(layer.sha256, layer.file_name), layer.content, kms_key)
 
     async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:
         """Upload once, whoever else wants it uploaded at the same time."""

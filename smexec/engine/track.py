@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import anyio
 from anyio.abc import TaskGroup
 
-from smexec.aws import s3, training
+from smexec.aws import jobs, s3
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.core import cadence
@@ -18,8 +18,10 @@ from smexec.core.lifecycle import (
     Action,
     CallStarted,
     Do,
+    Job,
     NewsWritten,
     Observation,
+    Phase,
     ReadNews,
     StatusSeen,
     StopReported,
@@ -128,25 +130,32 @@ class Tracker:
         return anyio.current_time() - self._asked_at >= cadence.status_delay(self._quiet, dying)
 
     async def _look_at_statuses(self) -> dict[Flight, StatusSeen]:
-        flights = dict(self._followed)
-        since = min(flight.job.created_at for flight in flights.values() if flight.job)
-        listed = await training.statuses(self._aws, self._run.id, flights, since)
+        followed = list(self._followed.values())
+        seen: dict[Flight, StatusSeen] = {}
+        for job_type in {flight.type for flight in followed}:
+            flights = {flight.name: flight for flight in followed if flight.type is job_type}
+            since = min(flight.job.created_at for flight in flights.values() if flight.job)
+            phases = await jobs.phases(self._aws, job_type, self._run.id, flights, since)
+            seen |= {flights[name]: StatusSeen(phase) for name, phase in phases.items()}
         self._asked_at = anyio.current_time()
-        seen = {flights[name]: status for name, status in listed.items()}
-        for name in flights.keys() - listed.keys():
-            seen |= await self._look_at_unlisted(flights[name])
+        for flight in set(followed) - seen.keys():
+            seen |= await self._look_at_unlisted(flight)
         return seen
 
     async def _look_at_unlisted(self, flight: Flight) -> dict[Flight, StatusSeen]:
         """The list is late now and then. A job that it leaves out for long is asked for by name."""
-        if flight.job is None or time.time() - flight.job.created_at < UNLISTED:
+        if flight.job is None or not self._is_asked_for(flight, flight.job):
             return {}
         try:
-            description = await training.describe(self._aws, flight.name)
+            description = await jobs.describe(self._aws, flight.type, flight.name)
         except NotFound:  # deleted: whether it had an outcome, S3 still tells
-            return {flight: StatusSeen("Stopped", "Stopped")}
-        status = StatusSeen(description["TrainingJobStatus"], description.get("SecondaryStatus", ""))
-        return {flight: status}
+            return {flight: StatusSeen(Phase.ENDED)}
+        return {flight: StatusSeen(flight.type.phase(description))}
+
+    def _is_asked_for(self, flight: Flight, job: Job) -> bool:
+        """By its name. A list leaves out for good what has a name of the user's, and what was deleted."""
+        is_old = time.time() - job.created_at >= UNLISTED
+        return is_old or job.stop_asked or self._run.id not in flight.name
 
     @property
     def _quiet(self) -> float:
@@ -228,7 +237,7 @@ class Tracker:
 
     async def _stop(self, flight: Flight) -> None:
         try:
-            await training.stop(self._aws, flight.name)
+            await jobs.stop(self._aws, flight.type, flight.name)
         except ServiceError as error:
             _log.warning("job %s could not be stopped and may still run: %s", flight.name, error)
         for call, passenger in list(flight.passengers.items()):

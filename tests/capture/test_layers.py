@@ -14,7 +14,8 @@ import cloudpickle
 import pytest
 
 import smexec.worker
-from smexec.capture.layers import Layer, worker_layer
+from smexec.capture.layers import worker_layer
+from smexec.core.work import Layer
 
 LAYER = worker_layer("worker.pyz")
 BUNDLE = zipfile.ZipFile(io.BytesIO(LAYER.content))

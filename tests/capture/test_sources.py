@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smexec.capture.sources import pack
-from smexec.core.training import Source
+from smexec.core.work import Layer
 from smexec.errors import ScriptError
 
 
-def names(source: Source) -> list[str]:
+def names(source: Layer) -> list[str]:
     with tarfile.open(fileobj=io.BytesIO(source.content)) as tar:
         return tar.getnames()
 

@@ -20,7 +20,7 @@ class LocalExecutor(SageMakerExecutor):
 class EchoingExecutor(LocalExecutor):
     """What a call prints comes out here, not in the job's log: some tests look for it in a child's stdout."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override]
         def recorded() -> str:
             import contextlib
             import io

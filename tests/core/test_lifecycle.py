@@ -4,20 +4,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smexec.core.jobtype import TRAINING
 from smexec.core.lifecycle import (
-    ENDED_STATUSES,
     Action,
     CallStarted,
     Do,
     Job,
     NewsWritten,
     Observation,
+    Phase,
     ReadNews,
     StatusSeen,
     StopReported,
     StopWanted,
     advance,
 )
+
+
+def status(primary: str, secondary: str) -> StatusSeen:
+    """What a list shows of a Training Job."""
+    return StatusSeen(TRAINING.phase({"TrainingJobStatus": primary, "SecondaryStatus": secondary}))
+
 
 STATUSES = [
     ("InProgress", "Starting"),
@@ -40,7 +47,7 @@ observations: st.SearchStrategy[Observation] = (
     | st.builds(NewsWritten, st.sampled_from(["s3://b/1", "s3://b/2"]))
     | st.builds(StopReported, st.integers(0, 1))
     | st.just(StopWanted())
-    | st.sampled_from([StatusSeen(*status) for status in STATUSES])
+    | st.sampled_from([status(*both) for both in STATUSES])
 )
 histories = st.lists(observations, max_size=30)
 
@@ -80,7 +87,7 @@ def test_all_news_are_read(history: list[Observation]) -> None:
 @given(histories)
 def test_every_end_that_the_service_states_is_looked_into(history: list[Observation]) -> None:
     """However often it is stated: the first look may have come before the last words did."""
-    ends = [seen for seen in history if isinstance(seen, StatusSeen) and seen.status in ENDED_STATUSES]
+    ends = [seen for seen in history if isinstance(seen, StatusSeen) and seen.phase is Phase.ENDED]
     causes = [seen for seen, action in live(history)[1] if action is Do.INVESTIGATE]
     assert causes == ends
 
@@ -132,7 +139,7 @@ def test_saying_it_twice_changes_nothing_more(history: list[Observation], seen: 
 @given(histories)
 def test_a_job_that_is_running_was_seen_to_run(history: list[Observation]) -> None:
     ran = CallStarted() in history or any(
-        isinstance(seen, StatusSeen) and seen.secondary == "Training" for seen in history
+        isinstance(seen, StatusSeen) and seen.phase is Phase.RUNNING for seen in history
     )
     assert live(history)[0].running == ran
 
@@ -147,16 +154,16 @@ def test_an_end_that_nobody_wants_is_never_hurried(history: list[Observation]) -
 
 def test_a_call_that_returns() -> None:
     assert actions_of(
-        StatusSeen("InProgress", "Starting"),
+        status("InProgress", "Starting"),
         CallStarted(),
-        StatusSeen("InProgress", "Training"),
+        status("InProgress", "Training"),
         NewsWritten("s3://b/o"),
-        StatusSeen("Completed", "Completed"),
+        status("Completed", "Completed"),
     ) == [ReadNews("s3://b/o"), Do.INVESTIGATE]
 
 
 def test_the_status_says_that_it_runs_where_its_events_cannot_come_out() -> None:
-    assert actions_of(StatusSeen("InProgress", "Training")) == [Do.MARK_RUNNING]
+    assert actions_of(status("InProgress", "Training")) == [Do.MARK_RUNNING]
 
 
 def test_a_running_call_that_we_stop() -> None:
@@ -176,10 +183,10 @@ def test_a_running_call_on_several_hosts_that_we_stop() -> None:
 def test_a_job_that_somebody_else_stops_is_looked_into_when_it_has_ended() -> None:
     """Or it was a spot job that is taken away and comes again."""
     assert actions_of(StopReported()) == []
-    assert actions_of(StopReported(), StatusSeen("Stopped", "Stopped")) == [Do.INVESTIGATE]
+    assert actions_of(StopReported(), status("Stopped", "Stopped")) == [Do.INVESTIGATE]
 
 
-@pytest.mark.parametrize("again", [CallStarted(), StatusSeen("InProgress", "Interrupted")])
+@pytest.mark.parametrize("again", [CallStarted(), status("InProgress", "Interrupted")])
 def test_a_spot_job_that_comes_again_is_not_dying(again: Observation) -> None:
     job, _ = live([CallStarted(), StopReported()])
     assert job.is_dying
@@ -187,15 +194,15 @@ def test_a_spot_job_that_comes_again_is_not_dying(again: Observation) -> None:
 
 
 def test_a_job_that_we_stop_is_dying_until_it_is_dead() -> None:
-    job, _ = live([StopWanted(), CallStarted(), StatusSeen("InProgress", "Training")])
+    job, _ = live([StopWanted(), CallStarted(), status("InProgress", "Training")])
     assert job.is_dying
 
 
 def test_a_stale_status_does_not_undo_what_the_worker_has_said() -> None:
-    job, _ = live([CallStarted(), StopReported(), StatusSeen("InProgress", "Training")])
+    job, _ = live([CallStarted(), StopReported(), status("InProgress", "Training")])
     assert job.is_dying
 
 
-@pytest.mark.parametrize("status", ["", "OfALaterApi"])
-def test_a_status_that_is_unknown_is_no_end(status: str) -> None:
-    assert actions_of(StatusSeen(status, "")) == []
+@pytest.mark.parametrize("unknown", ["", "OfALaterApi"])
+def test_a_status_that_is_unknown_is_no_end(unknown: str) -> None:
+    assert actions_of(status(unknown, "")) == []

@@ -11,7 +11,6 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 
 from smexec.core.cargo import BatchCargo
-from smexec.core.request import create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, Settings, make
 from smexec.core.work import Place
@@ -27,9 +26,15 @@ DIGEST = "d" * 64
 TYPES: list[str] = service_model().shape_for("TrainingInstanceType").metadata["enum"]
 
 
+def of_cargo(cargo: BatchCargo, *where: Any) -> dict[str, Any]:
+    (request,) = cargo.requests(*where)
+    assert request.operation == "CreateTrainingJob"
+    return dict(request.members)
+
+
 def requested(place: Place = PLACE, function: str = "f", **given: Any) -> dict[str, Any]:
     name = RUN.job_name(given.get("job_name_prefix") or f"smexec-{function}", 1)
-    return create_training_job(BatchCargo(name, make(given, {}), function, DIGEST), name, RUN, place)
+    return of_cargo(BatchCargo(name, make(given, {}), function, DIGEST), name, RUN, place)
 
 
 def as_the_service_sees(request: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def test_a_job_that_may_be_started_again_has_checkpoints(given: dict[str, Any]) 
 def test_another_job_of_a_batch_finds_what_the_first_had() -> None:
     keys, first = Keys(PLACE.root, RUN.id), "smexec-f-abcdefgh-00001"
     cargo = BatchCargo(first, make({"max_retry_attempts": 3}, {}), "f", DIGEST, shares=True)
-    request = create_training_job(cargo, "smexec-f-abcdefgh-00002", RUN, PLACE, [0, 2])
+    request = of_cargo(cargo, "smexec-f-abcdefgh-00002", RUN, PLACE, [0, 2])
     sealed = request["HyperParameters"][protocol.TODO]
     assert todo.read(RUN.key, "smexec-f-abcdefgh-00002", sealed) == (first, [0, 2])
     assert channels(request)[protocol.BATCH_CHANNEL] == keys.batch(first)
@@ -297,7 +302,7 @@ def test_defaults_are_a_valid_request() -> None:
 @pytest.mark.parametrize("has", [{"shares": True}, {"takes": True}, {"shares": True, "takes": True}])
 def test_what_a_batch_has_besides_comes_by_manifests(has: dict[str, bool]) -> None:
     cargo = BatchCargo("job", make({}, {}), "f", DIGEST, **has)
-    request = as_the_service_sees(create_training_job(cargo, "job", RUN, PLACE))
+    request = as_the_service_sees(of_cargo(cargo, "job", RUN, PLACE))
     channels = request["InputDataConfig"]
     sources = {channel["ChannelName"]: channel["DataSource"]["S3DataSource"] for channel in channels}
     manifests = {name for name, source in sources.items() if source["S3DataType"] == "ManifestFile"}

@@ -69,7 +69,7 @@ def test_a_slug_is_a_slug_already(one: str, other: str) -> None:
 
 def test_every_key_there_is() -> None:
     keys = Keys("s3://b/p", "run1")
-    assert keys.worker_file("d1") == keys.worker("d1") + "worker.pyz" == "s3://b/p/layers/d1/worker.pyz"
+    assert keys.worker_file("d1") == "s3://b/p/layers/d1/worker.pyz"
     assert keys.run_key == "s3://b/p/runs/run1/key/key"
     assert keys.batch("job") == "s3://b/p/runs/run1/batches/job/batch"
     assert keys.manifest("job") == "s3://b/p/runs/run1/batches/job/manifest"

@@ -8,7 +8,6 @@ import pytest
 
 from smexec import errors
 from smexec.core import training
-from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import make
 from smexec.core.training import Orders, TrainingCargo, TrainingResult
@@ -16,7 +15,9 @@ from smexec.core.work import Place
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request
 
-PLACE = Place("eu-west-1", "ml.m5.large", "arn:aws:iam::123456789012:role/Execution", "image:tag", "s3://b/root")
+PLACE = Place(
+    "eu-west-1", "ml.m5.large", "arn:aws:iam::123456789012:role/Execution", "image:tag", "s3://b/root"
+)
 SOURCE = f"s3://b/root/layers/{'d' * 64}/sourcedir.tar.gz"
 
 
@@ -30,9 +31,9 @@ def cargo(**given: Any) -> TrainingCargo:
 
 
 def requested(**given: Any) -> dict[str, Any]:
-    request = create_training_job(cargo(**given), "job", Run(), PLACE, [0])
+    ((_, request),) = cargo(**given).requests("job", Run(), PLACE)
     check_consistency(parse_request("CreateTrainingJob", json.dumps(request).encode()))
-    return request
+    return dict(request)
 
 
 def test_hyperparameters_are_those_of_framework_containers() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 
+from smexec.core.jobtype import TRAINING
 from smexec.core.lifecycle import Job
 from smexec.core.market import Trail
 from smexec.core.run import Run
@@ -41,7 +42,7 @@ def test_what_was_late_is_read_when_it_is_pointed_at() -> None:
     unused: Any = None
     tracker = Tracker(unused, RUN, reader, nowhere, nowhere)
     trail = Trail.begin(Settings())
-    flight = Flight("job", "f", Settings(), {}, trail, trail.left[0])
+    flight = Flight("job", TRAINING, "f", Settings(), {}, trail, trail.left[0])
     flight.place = Place("eu-west-1", "ml.m5.large", "role", "image", "s3://b")
     flight.job = Job("job", 1.0)
 

@@ -46,9 +46,7 @@ class Service:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}/score"
             command = [sys.executable, "-W", "error", "-c", SERVE, str(listening.fileno()), str(log)]
             environment = {**os.environ, **aws.environment}
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=ROOT, pass_fds=[listening.fileno()]
-            )
+            self.process = subprocess.Popen(command, env=environment, cwd=ROOT, pass_fds=[listening.fileno()])
 
     async def score(self, client: httpx.AsyncClient, rows: int, seconds: float = 0.0) -> Any:
         answer = await client.post(self.url, json={"rows": rows, "seconds": seconds})

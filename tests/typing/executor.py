@@ -39,11 +39,11 @@ def what_submit_returns(executor: SageMakerExecutor) -> None:
 
 
 def what_submit_refuses(executor: SageMakerExecutor) -> None:
-    executor.submit(describe, "3")  # type: ignore[arg-type]
-    executor.submit(describe)  # type: ignore[call-arg]
-    executor.submit(describe, 3, True)  # type: ignore[call-arg]
+    executor.submit(describe, "3")  # type: ignore[call-overload]
+    executor.submit(describe)  # type: ignore[call-overload]
+    executor.submit(describe, 3, True)  # type: ignore[call-overload]
     executor.submit(describe, 3, long=True)  # type: ignore[call-arg]
-    executor.submit(3)  # type: ignore[arg-type]
+    executor.submit(3)  # type: ignore[call-overload]
 
 
 def what_map_yields(executor: SageMakerExecutor) -> None:

@@ -26,7 +26,6 @@ from smexec.capture.sharing import Sharing
 from smexec.core.assembly import Assembly, assemble
 from smexec.core.cargo import BatchCargo
 from smexec.core.packing import Kind
-from smexec.core.request import create_training_job
 from smexec.core.run import Run
 from smexec.core.settings import Settings
 from smexec.core.work import Batch, Call, Function, Place
@@ -232,8 +231,8 @@ class Container:
         role = "arn:aws:iam::123456789012:role/r"
         place = Place("us-east-1", "ml.m5.large", role, "image", "s3://b", python)
         cargo = BatchCargo(JOB, Settings(), "f", worker_layer(protocol.WORKER_FILE).sha256)
-        request = create_training_job(cargo, JOB, Run(), place)
-        entrypoint: list[str] = request["AlgorithmSpecification"]["ContainerEntrypoint"]
+        (request,) = cargo.requests(JOB, Run(), place)
+        entrypoint: list[str] = request.members["AlgorithmSpecification"]["ContainerEntrypoint"]
         return [item.replace("/opt/ml", str(self.opt_ml)) for item in entrypoint]
 
     def run(self, python: str = sys.executable, **how: Any) -> Ended:

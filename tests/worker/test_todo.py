@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smexec.core.cargo import _HYPERPARAMETER_LIMIT
 from smexec.core.packing import BATCH_CALLS
-from smexec.core.request import _HYPERPARAMETER_LIMIT
 from smexec.core.run import NAME_LIMIT
 from smexec.worker import todo
 from smexec.worker.protocol import BadSignature

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from smexec.aws import training
+from smexec.aws import jobs
 from smexec.aws.border import LimitReached, NameTaken, NotFound, Unreachable
 from smexec.aws.client import Client
 from smexec.core.cadence import SKEW
-from smexec.core.lifecycle import StatusSeen
+from smexec.core.jobtype import TRAINING
+from smexec.core.lifecycle import Phase
+from smexec.core.request import Request
 from smexec.errors import AccessDenied, InvalidRequest, RoleError
 from smexec.testing import LocalService
 
@@ -20,7 +22,7 @@ CREATE, LIST = "sagemaker.CreateTrainingJob", "sagemaker.ListTrainingJobs"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_SOONEST", 0.0)
+    monkeypatch.setattr(jobs, "_SOONEST", 0.0)
 
 
 # -- create --------------------------------------------------------------------------------------------------
@@ -44,16 +46,17 @@ def test_a_job_is_created_once_whatever_becomes_of_the_answer(
     for fault in faults:
         smexec_service.fault("CreateTrainingJob", fault)
     request = job()
-    ask(training.create, request)
+    ask(jobs.create, Request("CreateTrainingJob", request))
     assert smexec_service.requests()[CREATE] == asked
-    assert ask(training.describe, request["TrainingJobName"])["TrainingJobName"] == request["TrainingJobName"]
+    name = request["TrainingJobName"]
+    assert ask(jobs.describe, TRAINING, name)["TrainingJobName"] == name
 
 
 def test_a_name_that_somebody_else_has_taken_is_an_error(ask: Ask, job: Any) -> None:
     request = job()
-    ask(training.create, request)
+    ask(jobs.create, Request("CreateTrainingJob", request))
     with pytest.raises(NameTaken, match="must be unique"):
-        ask(training.create, request)
+        ask(jobs.create, Request("CreateTrainingJob", request))
 
 
 def test_a_refusal_is_one_also_after_an_answer_was_lost(
@@ -61,17 +64,17 @@ def test_a_refusal_is_one_also_after_an_answer_was_lost(
 ) -> None:
     smexec_service.fault("CreateTrainingJob", "drop-before")
     with pytest.raises(RoleError):
-        ask(training.create, job(RoleArn="arn:aws:iam::123456789012:role/nobody"))
+        ask(jobs.create, Request("CreateTrainingJob", job(RoleArn="arn:aws:iam::123456789012:role/nobody")))
 
 
 def test_patience_ends(
     ask: Ask, smexec_service: LocalService, job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "PATIENCE", -1.0)
+    monkeypatch.setattr(jobs, "PATIENCE", -1.0)
     smexec_service.reset_requests()
     smexec_service.fault("CreateTrainingJob", "drop-before", times=None)
     with pytest.raises(Unreachable):
-        ask(training.create, job())
+        ask(jobs.create, Request("CreateTrainingJob", job()))
     assert smexec_service.requests()[CREATE] == 1
 
 
@@ -80,7 +83,7 @@ def test_a_full_account_is_for_the_caller_to_wait_for(
 ) -> None:
     smexec_service.configure(quotas={"ml.m5.large": 0})
     with pytest.raises(LimitReached):
-        ask(training.create, job())
+        ask(jobs.create, Request("CreateTrainingJob", job()))
 
 
 # -- stop ----------------------------------------------------------------------------------------------------
@@ -89,38 +92,38 @@ def test_a_full_account_is_for_the_caller_to_wait_for(
 def test_stopping(ask: Ask, smexec_service: LocalService, job: Any) -> None:
     request = job("sleep", "1000")
     name = request["TrainingJobName"]
-    ask(training.create, request)
+    ask(jobs.create, Request("CreateTrainingJob", request))
     smexec_service.wait(name, "Training")
-    ask(training.stop, name)
+    ask(jobs.stop, TRAINING, name)
     assert smexec_service.wait(name)["TrainingJobStatus"] == "Stopped"
-    ask(training.stop, name)  # it has ended already: so be it
+    ask(jobs.stop, TRAINING, name)  # it has ended already: so be it
 
 
 def test_stopping_what_was_never_there(ask: Ask) -> None:
     with pytest.raises(NotFound):
-        ask(training.stop, "no-such-job")
+        ask(jobs.stop, TRAINING, "no-such-job")
 
 
 def test_stopping_what_we_may_not(ask: Ask, smexec_service: LocalService) -> None:
     smexec_service.fault("StopTrainingJob", "denied")
     with pytest.raises(AccessDenied):
-        ask(training.stop, "job")
+        ask(jobs.stop, TRAINING, "job")
     smexec_service.fault("StopTrainingJob", "error", code="ValidationException", message="something else")
     with pytest.raises(InvalidRequest):
-        ask(training.stop, "job")
+        ask(jobs.stop, TRAINING, "job")
 
 
 # -- statuses ------------------------------------------------------------------------------------------------
 
 
 async def statuses_by_pages(
-    aws: Client, token: str, jobs: list[str], since: float, size: int
-) -> dict[str, StatusSeen]:
+    aws: Client, token: str, names: list[str], since: float, size: int
+) -> dict[str, Phase]:
     client = await aws._client("sagemaker")
     client.meta.events.register(
         "provide-client-params.sagemaker.ListTrainingJobs", lambda params, **_: {**params, "MaxResults": size}
     )
-    return await training.statuses(aws, token, jobs, since)
+    return await jobs.phases(aws, TRAINING, token, names, since)
 
 
 @pytest.fixture
@@ -129,17 +132,13 @@ def three(ask: Ask, smexec_service: LocalService, job: Any) -> list[str]:
     requests = [job("true"), job("false"), job("sleep", "1000")]
     names = [request["TrainingJobName"] for request in requests]
     for request in requests:
-        ask(training.create, request)
+        ask(jobs.create, Request("CreateTrainingJob", request))
     for name, status in zip(names, ("Completed", "Failed", "Training"), strict=True):
         smexec_service.wait(name, status)
     return names
 
 
-ENDS = [
-    StatusSeen("Completed", "Completed"),
-    StatusSeen("Failed", "Failed"),
-    StatusSeen("InProgress", "Training"),
-]
+ENDS = [Phase.ENDED, Phase.ENDED, Phase.RUNNING]
 
 
 def common(names: list[str]) -> str:
@@ -148,7 +147,7 @@ def common(names: list[str]) -> str:
 
 def test_statuses_of_a_run(ask: Ask, three: list[str], smexec_service: LocalService) -> None:
     smexec_service.reset_requests()
-    seen = ask(training.statuses, common(three), three, time.time())
+    seen = ask(jobs.phases, TRAINING, common(three), three, time.time())
     assert seen == dict(zip(three, ENDS, strict=True))
     assert smexec_service.requests()[LIST] == 1
     assert "sagemaker.DescribeTrainingJob" not in smexec_service.requests()
@@ -170,73 +169,16 @@ def test_no_more_pages_are_asked_for_than_tell_something(
 
 
 def test_a_job_that_is_not_listed_is_left_out(ask: Ask, three: list[str]) -> None:
-    seen = ask(training.statuses, common(three), [*three, f"{common(three)}-unlisted"], time.time())
+    seen = ask(jobs.phases, TRAINING, common(three), [*three, f"{common(three)}-unlisted"], time.time())
     assert set(seen) == set(three)
-    assert ask(training.statuses, "another-run", three, time.time()) == {}
+    assert ask(jobs.phases, TRAINING, "another-run", three, time.time()) == {}
 
 
 def test_a_clock_may_be_wrong(ask: Ask, three: list[str]) -> None:
     """As wrong as AWS takes requests of it."""
-    assert len(ask(training.statuses, common(three), three, time.time() + SKEW - 60)) == 3
+    assert len(ask(jobs.phases, TRAINING, common(three), three, time.time() + SKEW - 60)) == 3
 
 
 def test_describing_what_was_never_there(ask: Ask) -> None:
     with pytest.raises(NotFound):
-        ask(training.describe, "no-such-job")
-
-
-# -- logs ----------------------------------------------------------------------------------------------------
-
-
-def test_the_last_lines(ask: Ask, smexec_service: LocalService, job: Any) -> None:
-    request = job("seq", "100")
-    name = request["TrainingJobName"]
-    ask(training.create, request)
-    smexec_service.wait(name)
-    assert ask(training.log_tail, name, 3) == ("98", "99", "100")
-    assert ask(training.log_tail, name, 20_000) == tuple(map(str, range(1, 101)))
-    assert ask(training.log_tail, name, 0) == ()
-
-
-def test_lines_of_several_instances(ask: Ask, smexec_service: LocalService, job: Any) -> None:
-    resources = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
-    request = job("sh", "-c", "echo from $(hostname)", ResourceConfig=resources)
-    name = request["TrainingJobName"]
-    ask(training.create, request)
-    smexec_service.wait(name)
-    assert len(ask(training.log_tail, name, 10)) == 2
-    assert len(ask(training.log_tail, name, 1)) == 1
-
-
-def test_a_job_without_lines(ask: Ask) -> None:
-    assert ask(training.log_tail, "no-such-job", 3) == ()
-
-
-def test_another_jobs_lines_are_not_taken_for_its_own(
-    ask: Ask, smexec_service: LocalService, job: Any
-) -> None:
-    request = job("echo", "mine")
-    request["TrainingJobName"] += "0"
-    name = request["TrainingJobName"]
-    ask(training.create, request)
-    smexec_service.wait(name)
-    assert ask(training.log_tail, name[:-1], 3) == ()
-
-
-@pytest.mark.parametrize("operation", ["DescribeLogStreams", "GetLogEvents"])
-def test_lines_that_we_may_not_read_are_no_reason_to_fail(
-    ask: Ask, smexec_service: LocalService, job: Any, operation: str
-) -> None:
-    request = job("echo", "hello")
-    name = request["TrainingJobName"]
-    ask(training.create, request)
-    smexec_service.wait(name)
-    smexec_service.fault(operation, "denied")
-    (line,) = ask(training.log_tail, name, 3)
-    assert line.startswith(f"(no log: {operation}: User: ")
-
-
-def test_an_account_that_never_had_a_job(ask: Ask, smexec_service: LocalService) -> None:
-    text = "The specified log group does not exist."
-    smexec_service.fault("DescribeLogStreams", "error", code="ResourceNotFoundException", message=text)
-    assert ask(training.log_tail, "job", 3) == ()
+        ask(jobs.describe, TRAINING, "no-such-job")

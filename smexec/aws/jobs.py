@@ -1,0 +1,94 @@
+"""Jobs of every type: created, seen, stopped."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from typing import Any
+
+import anyio
+
+from smexec.aws.border import NameTaken, Throttled, Unreachable
+from smexec.aws.client import PATIENCE, Client
+from smexec.core.cadence import SKEW
+from smexec.core.jobtype import JobType
+from smexec.core.lifecycle import Phase
+from smexec.core.request import Request
+from smexec.errors import InvalidRequest
+
+_SOONEST, _LATEST = 0.25, 20.0  # seconds until a request is sent again whose answer was lost
+
+
+async def create(aws: Client, request: Request) -> None:
+    """Have something made, once, whatever becomes of the answer.
+
+    The name is the idempotency token: if an answer was lost, the same request is sent again, and a name
+    that is taken then means that it worked.
+
+    :raises smexec.aws.border.LimitReached: no instance is free; nothing was started
+    """
+    lost_at: float | None = None
+    pause = _SOONEST
+    while True:
+        try:
+            await aws.call("sagemaker", request.operation, patience=0, **request.members)
+        except Throttled:
+            continue  # the bucket has slowed down
+        except Unreachable:
+            lost_at = lost_at or anyio.current_time()
+            if anyio.current_time() - lost_at > PATIENCE:
+                raise
+            await anyio.sleep(pause)
+            pause = min(_LATEST, pause * 2)
+        except NameTaken:
+            if lost_at is None:
+                raise
+            return
+        else:
+            return
+
+
+async def stop(aws: Client, job: JobType, name: str) -> None:
+    """Ask for a job's end. One that has ended already is no error."""
+    try:
+        await aws.call("sagemaker", job.stopping, **_named(job, name))
+    except InvalidRequest as error:
+        if "is in status" not in str(error):
+            raise
+
+
+async def phases(
+    aws: Client, job: JobType, token: str, names: Collection[str], since: float
+) -> dict[str, Phase]:
+    """How far those of ``names`` have come that the service lists: it may be late, and then leaves one out.
+
+    :param token: part of all names that it is to list
+    :param since: when the oldest was created, in the client's seconds
+    """
+    request: dict[str, Any] = {
+        "NameContains": token,
+        "CreationTimeAfter": dt.datetime.fromtimestamp(since - SKEW, dt.timezone.utc),
+        "SortBy": "CreationTime",
+        "SortOrder": "Descending",
+        "MaxResults": 100,
+    }
+    found: dict[str, Phase] = {}
+    while len(found) < len(names):
+        page = await aws.call("sagemaker", job.listing, **request)
+        for summary in page[job.summaries]:
+            if summary[job.name] in names:
+                found[summary[job.name]] = job.phase(summary)
+        if not page.get("NextToken"):
+            break
+        request["NextToken"] = page["NextToken"]
+    return found
+
+
+async def describe(aws: Client, job: JobType, name: str) -> dict[str, Any]:
+    """:raises smexec.aws.border.NotFound: there is no such job"""
+    answer: dict[str, Any] = await aws.call("sagemaker", job.describing, **_named(job, name))
+    return answer
+
+
+def _named(job: JobType, name: str) -> dict[str, Any]:
+    return {job.name: name}
