@@ -18,6 +18,8 @@ nox.options.sessions = ["lint", "types", "tests", "contract", "docs"]
 # A machine seldom has every Python: run those that are there, also where CI is set.
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
+# Where there is uv (pip install "nox[uv]"), environments take seconds.
+nox.options.default_venv_backend = "uv|virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = [*nox.project.python_versions(PYPROJECT)]
@@ -64,6 +66,24 @@ def install(session: nox.Session, *extras: str, groups: tuple[str, ...] = ()) ->
     session.install(f".[{','.join(extras)}]", *requirements)
 
 
+def another_environment(session: nox.Session, name: str, *requirements: str) -> Path:
+    """The Python of an environment beside the session's own, with these installed."""
+    directory = Path(session.create_tmp()).absolute() / name
+    python = directory / "bin" / "python"
+    is_new = not python.exists()
+    if session.venv_backend == "uv":
+        create, install = (
+            ["uv", "venv", "--seed", "--python", "python"],
+            ["uv", "pip", "install", "--python", str(python)],
+        )
+    else:
+        create, install = ["python", "-m", "venv"], [str(python), "-m", "pip", "install"]
+    if is_new:
+        session.run(*create, str(directory), silent=True, external=True)
+    session.run(*install, "--quiet", *requirements, external=True)
+    return python
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run a parameter grid as Training Jobs on this machine, and draw its heat map."""
@@ -106,13 +126,9 @@ def contract(session: nox.Session) -> None:
 def rival(session: nox.Session) -> None:
     """Run the SageMaker SDK's own client, unmodified, against the local service."""
     # The SDK and its hundred dependencies have an environment of their own, for its client and its jobs.
-    sdk = Path(session.create_tmp()).absolute() / "sdk"
-    if not (sdk / "bin" / "python").exists():
-        session.run("python", "-m", "venv", str(sdk), silent=True)
-    pip = [str(sdk / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    session.run(*pip, "sagemaker>=2.257,<3", external=True)
+    sdk = another_environment(session, "sdk", "sagemaker>=2.257,<3")
     install(session, "local", groups=("tests",))
-    env = {"RIVAL_PYTHON": str(sdk / "bin" / "python")}
+    env = {"RIVAL_PYTHON": str(sdk)}
     session.run("pytest", "tests/rival", *session.posargs, env=env)
 
 
