@@ -27,14 +27,20 @@ PYTHONS = [*nox.project.python_versions(PYPROJECT)]
 SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile")
 # What takes most of the time and least depends on the Python: left out between the oldest and the newest.
 ENDS_ONLY = (
-    "tests/local",
+    "tests/aws",
     "tests/benchmarks",
     "tests/cli",
+    "tests/engine",
     "tests/examples",
+    "tests/local",
     "tests/test_again.py",
+    "tests/test_demo.py",
+    "tests/test_dependencies.py",
     "tests/test_ecosystem.py",
     "tests/test_hosts.py",
     "tests/test_joblib.py",
+    "tests/test_script.py",
+    "tests/test_sharing.py",
 )
 
 
