@@ -43,6 +43,10 @@ _CREDENTIALS = frozenset(
 )
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})  # "try again", S3 says
 _ABSENT = frozenset({"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "404"})
+_UNKNOWN = re.compile(
+    r"Requested resource not found|Could not find (requested job|model|endpoint( configuration)?)\b(?! data)"
+)
+_TAKEN = "Cannot create already existing"  # of models, endpoint configurations and endpoints
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
 _ENUM = re.compile(r"Value '([^']*)'(.*?)Member must satisfy enum value set: \[([^\]]*)\]")
 _MOST_SHOWN = 12  # values that a list in an error may have before only near ones are shown
@@ -58,7 +62,7 @@ class Unreachable(errors.ServiceUnavailable):
 
 
 class NameTaken(errors.InvalidRequest):
-    """A job of this name exists: ours, if we have asked before and got no answer."""
+    """Something of this name exists: ours, if we have asked before and got no answer."""
 
 
 class LimitReached(errors.ServiceError):
@@ -71,7 +75,7 @@ class LimitReached(errors.ServiceError):
 
 
 class NotFound(errors.ServiceError):
-    """No such object, or no such job."""
+    """No such object, job, model or endpoint."""
 
 
 @contextlib.contextmanager
@@ -154,9 +158,9 @@ def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
         return errors.AccessDenied
     if code == "NoSuchBucket":
         return errors.BucketNotFound
-    if code in _ABSENT or "Requested resource not found" in message:
+    if code in _ABSENT or _UNKNOWN.search(message):
         return NotFound
-    if code == "ResourceInUse":
+    if code == "ResourceInUse" or _TAKEN in message:
         return NameTaken
     if code == "ResourceLimitExceeded":
         return LimitReached

@@ -26,9 +26,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 #: What is known of rates, requests a second; the rest is learnt. facts: ListTrainingJobs 2/s, not adjustable;
-#: CreateTrainingJob about 1/s.
+#: CreateTrainingJob and CreateProcessingJob about 1/s. The other types' are taken to be like them.
 _GUESS = 5.0
-_BUCKETS = {"ListTrainingJobs": Bucket(2.0, ceiling=2.0), "CreateTrainingJob": Bucket(2.0)}
+_BUCKETS = {
+    "ListTrainingJobs": Bucket(2.0, ceiling=2.0),
+    "ListProcessingJobs": Bucket(2.0),
+    "ListTransformJobs": Bucket(2.0),
+    "ListEndpoints": Bucket(2.0),
+    "CreateTrainingJob": Bucket(2.0),
+    "CreateProcessingJob": Bucket(1.0),
+    "CreateTransformJob": Bucket(1.0),
+}
 _UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDown is retried like the rest
 
 PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
 
 from smexec.aws import jobs
 from smexec.aws.border import LimitReached, NotFound
@@ -42,7 +42,7 @@ class Launcher:
         place = flight.place = await self._surveyor.place(flight.settings, flight.machine.instance_type)
         if flight.cargo is None:
             flight.cargo = await self._loader.load(flight.name, flight.unload(), place)
-        requests = flight.cargo.requests(flight.name, self._run, place, flight.passengers)
+        requests = deque(flight.cargo.requests(flight.name, self._run, place, flight.passengers))
         await self.gates.enter(
             flight.machine, lambda: flight.is_wanted, lambda: self._create(flight, requests)
         )
@@ -57,11 +57,15 @@ class Launcher:
             except ServiceError as error:
                 _log.warning("%s of job %s is left behind: %s", request.operation, flight.name, error)
 
-    async def _create(self, flight: Flight, requests: Sequence[Request]) -> bool:
-        """Whether there was an instance for it."""
+    async def _create(self, flight: Flight, requests: deque[Request]) -> bool:
+        """Whether there was an instance for it.
+
+        :param requests: what is left to be sent: what comes before the job itself stays when there was none
+        """
         try:
-            for request in requests:
-                await jobs.create(self._aws, request)
+            while requests:
+                await jobs.create(self._aws, requests[0])
+                requests.popleft()
         except LimitReached as error:
             if error.hopeless:
                 raise _never(error, flight.machine.instance_type) from error

@@ -71,6 +71,11 @@ def test_common_errors_of_every_protocol(
 
 SAID = [
     (DESCRIBE, "ValidationException", "Requested resource not found.", 400, NotFound),
+    (DESCRIBE, "ValidationException", "Could not find requested job with name: job", 400, NotFound),
+    (DESCRIBE, "ValidationException", 'Could not find model "arn:aws:sagemaker:x".', 400, NotFound),
+    (DESCRIBE, "ValidationException", 'Could not find endpoint configuration "arn".', 400, NotFound),
+    (DESCRIBE, "ValidationException", "Could not find model data at s3://b/k.", 400, errors.InvalidRequest),
+    (DESCRIBE, "ValidationException", 'Cannot create already existing model "arn".', 400, NameTaken),
     (DESCRIBE, "ValidationException", "1 validation error detected", 400, errors.InvalidRequest),
     (DESCRIBE, "ValidationException", ROLE_TEXT, 400, errors.RoleError),
     (DESCRIBE, "UnrecognizedClientException", "The security token is invalid.", 400, errors.CredentialsError),
