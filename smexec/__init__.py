@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smexec import errors
+    from smexec.core.processing import ProcessingResult
     from smexec.core.training import TrainingResult
     from smexec.decorator import RemoteFunction, remote
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
+    from smexec.processing import Processing
     from smexec.script import Script
 
 __all__ = [
     "Future",
+    "Processing",
+    "ProcessingResult",
     "RemoteFunction",
     "SageMakerExecutor",
     "Script",
@@ -28,6 +32,8 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "Future": "smexec.future",
+    "Processing": "smexec.processing",
+    "ProcessingResult": "smexec.core.processing",
     "RemoteFunction": "smexec.decorator",
     "SageMakerExecutor": "smexec.executor",
     "Script": "smexec.script",

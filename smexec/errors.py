@@ -259,16 +259,24 @@ class OutOfMemory(CallKilled):
 class JobError(SmexecError):
     """The job ended without an outcome of its call.
 
-    :ivar status: TrainingJobStatus
-    :ivar secondary_status: SecondaryStatus
+    :ivar status: TrainingJobStatus, ProcessingJobStatus and so on
+    :ivar secondary_status: SecondaryStatus, which only Training Jobs have
     :ivar model: of a script's job, where the model lies that it had made when it ended; None: it had none
     :ivar output: the same of ``/opt/ml/output/data``
+    :ivar exit_message: of a processing's job, what it wrote to ``/opt/ml/output/message``; None: nothing
     """
 
     status: str | None = None
     secondary_status: str | None = None
     model: str | None = None
     output: str | None = None
+    exit_message: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.exit_message and self.exit_message not in text:
+            text += f"\n  ExitMessage: {self.exit_message}"
+        return text
 
 
 class JobFailed(JobError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
+from smexec.core import settings as table
 from smexec.core.errand import Errand
-from smexec.core.settings import Settings
+from smexec.core.settings import SETTINGS, Settings
+from smexec.errors import SettingsError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -21,3 +24,29 @@ class Program(abc.ABC, Generic[T_co]):
 
         :param base: the executor's settings
         """
+
+
+def check_settings(given: Mapping[str, Any], idle: Collection[str], job: str) -> None:
+    """An error belongs to the line that is wrong.
+
+    :param idle: settings that such jobs have no member for
+    :param job: what they are called
+    :raises SettingsError: one of those is given, is misspelt, of the wrong kind, or contradicts another
+    """
+    for name in given:
+        if name in idle and given[name] is not None:
+            raise SettingsError(f"{name} is nothing that a {job} has")
+    table.make(given, {})
+
+
+def settle(given: Mapping[str, Any], base: Settings, idle: Collection[str] = ()) -> Settings:
+    """The settings of a program's jobs: its own, then the executor's.
+
+    :param idle: those of the executor's that such jobs have no member for: as if they were not given
+    :raises SettingsError: see :func:`check_settings`
+    """
+    base = dataclasses.replace(base, **{name: SETTINGS[name].default for name in idle})
+    settings = table.make(given, {}, base)
+    if settings.is_local != base.is_local:
+        raise SettingsError('instance_type="local" is for a whole executor: give it there')
+    return settings

@@ -9,12 +9,11 @@ from typing import Any
 
 from smexec.capture.sources import pack
 from smexec.core import checks, request, training
-from smexec.core import settings as table
 from smexec.core.errand import Errand
 from smexec.core.settings import Settings
 from smexec.core.training import Orders, TrainingResult
-from smexec.errors import ScriptError, SettingsError
-from smexec.program import Program
+from smexec.errors import ScriptError
+from smexec.program import Program, check_settings, settle
 
 
 class Script(Program[TrainingResult]):
@@ -58,7 +57,7 @@ class Script(Program[TrainingResult]):
         self._common = dict(hyperparameters or {})
         training.encode(self._common)  # an error belongs to the line that is wrong
         self._settings = settings
-        table.make(settings, {})
+        check_settings(settings, (), "Training Job")
         self._orders = Orders(
             program=self._program if self._source_dir else Path(program).name,
             inputs=[_channel(name, source) for name, source in (inputs or {}).items()],
@@ -69,9 +68,7 @@ class Script(Program[TrainingResult]):
 
     def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Errand]:
         """See :class:`Program`."""
-        settings = table.make(self._settings, {}, base)
-        if settings.is_local != base.is_local:
-            raise SettingsError('instance_type="local" is for a whole executor: give it there')
+        settings = settle(self._settings, base)
         self._check_image(settings)
         source = pack(self._program, self._source_dir)
 

@@ -21,7 +21,7 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", "results", "awaiting", "program", "script", *ENGINE}
+EXECUTOR = {"executor", "future", "results", "awaiting", "program", "script", "processing", *ENGINE}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -36,6 +36,7 @@ ROOMS = {
     "awaiting": set[str](),
     "program": CORE,
     "script": {"program", *CAPTURE},
+    "processing": {"program", *CAPTURE},
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,

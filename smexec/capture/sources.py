@@ -1,4 +1,4 @@
-"""A script and its directory → ``sourcedir.tar.gz``: the same bytes for the same files, on every machine."""
+"""A script and its directory → ``sourcedir.tar.gz``, or a folder: the same for the same files everywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smexec.capture.ignored import Rule, is_ignored, rules
 from smexec.core.training import SOURCE_FILE
-from smexec.core.work import Layer
+from smexec.core.work import Folder, Layer
 from smexec.errors import ScriptError
 
 _IGNORE = ".gitignore"
@@ -25,10 +25,7 @@ def pack(program: str, directory: Path | None) -> Layer:
     :param program: its path in the directory, or anywhere if there is none
     :raises ScriptError: there is no such program, or it would stay out
     """
-    files = {Path(program).name: Path(program)} if directory is None else dict(_files(directory))
-    name = program if directory else Path(program).name
-    if name not in files or not files[name].is_file():
-        raise ScriptError(_missing(program, directory))
+    files = _chosen(program, directory)
     archive = io.BytesIO()
     with (
         gzip.GzipFile("", "wb", fileobj=archive, mtime=0) as stream,
@@ -37,6 +34,19 @@ def pack(program: str, directory: Path | None) -> Layer:
         for path in sorted(files):
             _add(tar, path, files[path])
     return Layer(SOURCE_FILE, archive.getvalue())
+
+
+def folder(program: str, directory: Path | None) -> Folder:
+    """The same files as they are; S3 keeps no modes."""
+    return Folder({path: file.read_bytes() for path, file in _chosen(program, directory).items()})
+
+
+def _chosen(program: str, directory: Path | None) -> dict[str, Path]:
+    files = {Path(program).name: Path(program)} if directory is None else dict(_files(directory))
+    name = program if directory else Path(program).name
+    if name not in files or not files[name].is_file():
+        raise ScriptError(_missing(program, directory))
+    return files
 
 
 def _missing(program: str, directory: Path | None) -> str:

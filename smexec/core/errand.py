@@ -9,7 +9,7 @@ from smexec.core.cargo import Cargo
 from smexec.core.jobtype import JobType
 from smexec.core.packing import Kind
 from smexec.core.settings import Settings
-from smexec.core.work import Dependency, Layer
+from smexec.core.work import Dependency, Folder, Layer
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,7 +25,7 @@ class Errand:
     settings: Settings
     prefix: str
     cargo: Callable[[str], Cargo]
-    layers: Sequence[Layer] = ()
+    layers: Sequence[Layer | Folder] = ()
     name: str | None = None
     kind: Kind = field(default=Kind(group="errand"), init=False)  # of which each has a job of its own
     size: int = field(default=0, init=False)

@@ -15,18 +15,19 @@ def why(description: Mapping[str, Any], job: JobType = TRAINING) -> errors.Smexe
     Source of the texts that are looked for: facts on FailureReason, reported by users; none of them is a
     documented interface, so what is not recognised is a plain :class:`~smexec.errors.JobFailed`.
     """
-    error = _classify(description, description[job.status])
+    error = _classify(description, description[job.status], job)
     error.locate(description[job.name], description.get("FailureReason"))
     if isinstance(error, errors.JobError):
         error.status = description[job.status]
         error.secondary_status = description.get("SecondaryStatus")
+        error.exit_message = description.get("ExitMessage")
     return error
 
 
-def _classify(description: Mapping[str, Any], status: str) -> errors.SmexecError:
+def _classify(description: Mapping[str, Any], status: str, job: JobType) -> errors.SmexecError:
     secondary = description.get("SecondaryStatus")
     limits = description.get("StoppingCondition", {})
-    if secondary == "MaxRuntimeExceeded":
+    if secondary == "MaxRuntimeExceeded" or (status == "Stopped" and _took_all(description, limits, job)):
         return errors.MaxRuntimeExceeded(
             f"the job ran into max_runtime_in_seconds={limits.get('MaxRuntimeInSeconds')}"
         )
@@ -42,6 +43,14 @@ def _classify(description: Mapping[str, Any], status: str) -> errors.SmexecError
             "the job is Completed, yet it left no outcome: its image did not run our worker"
         )
     return _failed(description.get("FailureReason") or "the service gives no reason")
+
+
+def _took_all(description: Mapping[str, Any], limits: Mapping[str, Any], job: JobType) -> bool:
+    """Whether a job of a type that has no secondary status was stopped because its time was over."""
+    began, ended = (description.get(f"{job.noun.removesuffix('Job')}{end}Time") for end in ("Start", "End"))
+    if not (began and ended and "MaxRuntimeInSeconds" in limits) or "SecondaryStatus" in description:
+        return False
+    return bool((ended - began).total_seconds() >= limits["MaxRuntimeInSeconds"])
 
 
 def _failed(reason: str) -> errors.SmexecError:

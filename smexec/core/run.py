@@ -81,6 +81,10 @@ class Keys:
         """S3OutputPath. The service adds ``/<job>/output/…``."""
         return f"{self.root}/runs/{self.run}/output"
 
+    def output_folder(self, job: str, name: str) -> str:
+        """Where a job leaves an output for which the user has given no place."""
+        return f"{self.output}/{job}/output/{name}"
+
     def output_archive(self, job: str) -> str:
         """What a job left in ``/opt/ml/output/data``, if it left anything."""
         return f"{self.output}/{job}/output/output.tar.gz"

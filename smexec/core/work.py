@@ -137,6 +137,27 @@ class Layer:
         """The content's digest, in hex: the layer's name."""
         return hashlib.sha256(self.content).hexdigest()
 
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """Content by name."""
+        return {self.file_name: self.content}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Files that jobs download together, each by its own path: what archives are where nothing unpacks them.
+
+    :ivar files: content by path
+    """
+
+    files: Mapping[str, bytes] = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """A digest of paths and contents, in hex: the folder's name."""
+        lines = [f"{hashlib.sha256(self.files[path]).hexdigest()} {path}\0" for path in sorted(self.files)]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Place:

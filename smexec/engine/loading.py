@@ -20,10 +20,12 @@ from smexec.core.assembly import Assembly, assemble
 from smexec.core.cargo import BatchCargo, Cargo
 from smexec.core.errand import Errand
 from smexec.core.run import Keys, Run
-from smexec.core.work import Batch, Function, Layer, Place
+from smexec.core.work import Batch, Folder, Function, Layer, Place
 from smexec.engine.loop import in_thread
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer
+
+_FILES_AT_ONCE = 16  # small ones
 
 Span: TypeAlias = tuple[int, int]  # where memory begins, bytes
 Known: TypeAlias = "tuple[weakref.ref[Any], str]"  # what lives while the memory does, the digest
@@ -86,8 +88,12 @@ class Loader:
                 works.append(partial(s3.put, self._aws, uri, [manifest], kms_key))
         await together(works, len(works))
 
-    async def _share_layer(self, keys: Keys, layer: Layer, kms_key: str | None) -> None:
-        await self._share(keys.layer_file(layer.sha256, layer.file_name), layer.content, kms_key)
+    async def _share_layer(self, keys: Keys, layer: Layer | Folder, kms_key: str | None) -> None:
+        works = [
+            partial(self._share, keys.layer_file(layer.sha256, name), content, kms_key)
+            for name, content in layer.files.items()
+        ]
+        await together(works, _FILES_AT_ONCE)
 
     async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:
         """Upload once, whoever else wants it uploaded at the same time."""

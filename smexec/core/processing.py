@@ -1,0 +1,253 @@
+"""Processings: programs that an image runs as a Processing Job, from inputs in S3 to outputs there.
+
+Where things are is the SageMaker SDK's convention: the code and the inputs below
+``/opt/ml/processing/input``, each in a directory of its own, the outputs below ``/opt/ml/processing/output``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from smexec.core.errand import Errand
+from smexec.core.jobtype import PROCESSING
+from smexec.core.postmortem import why
+from smexec.core.request import Request, tags, vpc
+from smexec.core.run import Keys, Run
+from smexec.core.settings import Settings
+from smexec.core.work import Folder, Outcome, Place
+from smexec.errors import ScriptError, SettingsError
+
+CODE_INPUT = "code"
+INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
+CODE = f"{INPUT}/{CODE_INPUT}"
+#: Settings that a Processing Job has no member for.
+IDLE = frozenset(
+    {
+        "max_retry_attempts",
+        "keep_alive_period_in_seconds",
+        "use_spot_instances",
+        "max_wait_time_in_seconds",
+        "disable_output_compression",
+        "calls_per_job",
+        "slots",
+        "gpus_per_call",
+        "timeout_per_call",
+    }
+)
+LONGEST = 777_600  # seconds that one may run; this and what follows: the service's model
+_MOST_ITEMS, _ITEM = 100, re.compile(r"[^\r\n\x85\u2028\u2029]{0,256}")  # of ContainerArguments
+_VARIABLE_LIMIT = 256
+_INTERPRETERS = {".r": "Rscript", ".py": "python3", ".sh": "sh"}
+
+
+@dataclass(frozen=True)
+class ProcessingResult:
+    """What a Processing Job has left.
+
+    :ivar outputs: name → the S3 URI below which it is; nothing is there if it wrote nothing
+    :ivar exit_message: what it wrote to ``/opt/ml/output/message``
+    """
+
+    job_name: str
+    outputs: Mapping[str, str]
+    exit_message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What a job is started with, beside code and settings.
+
+    :ivar entrypoint: in place of the image's own; empty: that one
+    :ivar arguments: of the entry point; empty, where that is the image's own: the image's own
+    :ivar inputs: as the API has them
+    :ivar outputs: as the API has them; where no S3 URI is given, they go below the run's prefix
+    """
+
+    entrypoint: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    inputs: Sequence[Mapping[str, Any]] = ()
+    outputs: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class ProcessingCargo:
+    """A program's code, with what its job is told.
+
+    :ivar code: the folder's name in S3; None: the program is the image's
+    """
+
+    settings: Settings
+    orders: Orders
+    code: str | None
+    type = PROCESSING
+    reports = False
+
+    def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
+        """One: the job."""
+        settings, keys = self.settings, Keys(place.root, run.id)
+        request: dict[str, Any] = {
+            "ProcessingJobName": job,
+            "AppSpecification": self._application(place),
+            "RoleArn": place.role,
+            "ProcessingInputs": [*self.orders.inputs, *self._code(keys)],
+            "ProcessingResources": {"ClusterConfig": _cluster(settings, place)},
+            "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_in_seconds},
+            "NetworkConfig": _network(settings),
+        }
+        if self.orders.outputs:
+            request["ProcessingOutputConfig"] = self._outputs(job, keys)
+        if settings.environment_variables:
+            request["Environment"] = dict(settings.environment_variables)
+        return [Request("CreateProcessingJob", request | tags(settings))]
+
+    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
+    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        """None that are looked for: outputs may go where something is already."""
+        return ()
+
+    def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
+        """What is Completed has a result, and nothing else has."""
+        if description["ProcessingJobStatus"] != "Completed":
+            return Outcome(error=why(description, PROCESSING))
+        outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
+        uris = {one["OutputName"]: one["S3Output"]["S3Uri"] for one in outputs if "S3Output" in one}
+        return Outcome(
+            value=ProcessingResult(description["ProcessingJobName"], uris, description.get("ExitMessage"))
+        )
+
+    def _application(self, place: Place) -> dict[str, Any]:
+        members = {
+            "ImageUri": place.image_uri,
+            "ContainerEntrypoint": list(self.orders.entrypoint),
+            "ContainerArguments": list(self.orders.arguments),
+        }
+        return {name: value for name, value in members.items() if value}
+
+    def _code(self, keys: Keys) -> Sequence[Mapping[str, Any]]:
+        return [input_from(CODE_INPUT, keys.layer_file(self.code, ""))] if self.code else []
+
+    def _outputs(self, job: str, keys: Keys) -> dict[str, Any]:
+        outputs = [_located(one, keys.output_folder(job, one["OutputName"])) for one in self.orders.outputs]
+        key = self.settings.s3_kms_key
+        return {"Outputs": outputs, "KmsKeyId": key} if key else {"Outputs": outputs}
+
+
+def _located(output: Mapping[str, Any], uri: str) -> Mapping[str, Any]:
+    if "S3Output" not in output:
+        return output
+    return {**output, "S3Output": {"S3Uri": uri, **output["S3Output"]}}
+
+
+def _cluster(settings: Settings, place: Place) -> dict[str, Any]:
+    cluster: dict[str, Any] = {
+        "InstanceType": place.instance_type,
+        "InstanceCount": settings.instance_count,
+        "VolumeSizeInGB": settings.volume_size,
+    }
+    if settings.volume_kms_key:
+        cluster["VolumeKmsKeyId"] = settings.volume_kms_key
+    return cluster
+
+
+def _network(settings: Settings) -> dict[str, Any]:
+    network: dict[str, Any] = {
+        "EnableNetworkIsolation": settings.enable_network_isolation,
+        "EnableInterContainerTrafficEncryption": settings.encrypt_inter_container_traffic,
+    }
+    return network | {"VpcConfig": vpc(settings)} if settings.subnets else network
+
+
+def errand(source: Folder | None, orders: Orders, settings: Settings, name: str) -> Errand:
+    """A processing with its arguments, as a call.
+
+    :param name: of the program, for people
+    """
+    return Errand(
+        type=PROCESSING,
+        settings=settings,
+        prefix=settings.job_name_prefix or f"smexec-{name}",
+        layers=[source] if source else [],
+        cargo=lambda _: ProcessingCargo(settings, orders, source.sha256 if source else None),
+    )
+
+
+def input_from(name: str, uri: str) -> dict[str, Any]:
+    """An input: all objects below the URI, as files in a directory of this name."""
+    source = {"S3Uri": uri, "LocalPath": f"{INPUT}/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"}
+    return {"InputName": name, "S3Input": source}
+
+
+def output_to(name: str, uri: str | None) -> dict[str, Any]:
+    """An output: all files in a directory of this name, when the job ends."""
+    target = {"LocalPath": f"{OUTPUT}/{name}", "S3UploadMode": "EndOfJob"}
+    return {"OutputName": name, "S3Output": {"S3Uri": uri, **target} if uri else target}
+
+
+def command_line(program: str, command: Sequence[str] | None, *, in_directory: bool) -> Orders:
+    """What starts a program.
+
+    :param command: that runs it; None: the one that its name asks for; empty: the image's entry point
+    :param in_directory: it is one file of several, among which it is to find itself
+    :raises ScriptError: its name asks for none
+    """
+    path = f"{CODE}/{program}"
+    if command is None:
+        command = [_interpreter(program)]
+    if not command:
+        return Orders(arguments=[path])
+    line = [*command, path]
+    return Orders(entrypoint=["sh", "-c", 'cd "$0" && exec "$@"', CODE, *line] if in_directory else line)
+
+
+def _interpreter(program: str) -> str:
+    ending = PurePosixPath(program).suffix
+    if ending.lower() not in _INTERPRETERS:
+        known = ", ".join(f"{name} for {end}" for end, name in _INTERPRETERS.items())
+        raise ScriptError(
+            f"nothing says what runs {program}: give command=[…], or command=() for the image's own entry "
+            f"point, which then gets its path ({known} go without saying)"
+        )
+    return _INTERPRETERS[ending.lower()]
+
+
+def arguments(items: Iterable[Any]) -> list[str]:
+    """Arguments of a command line as texts.
+
+    :raises ScriptError: the service would not take them
+    """
+    texts = [_text(item) for item in items]
+    if len(texts) > _MOST_ITEMS:
+        raise ScriptError(f"a Processing Job takes {_MOST_ITEMS} arguments, and these are {len(texts)}")
+    return texts
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, bool) or not isinstance(item, str | int | float | os.PathLike):
+        raise ScriptError(f"{item!r} is no argument of a command line: give texts and numbers")
+    text = os.fspath(item) if isinstance(item, os.PathLike) else str(item)
+    if not _ITEM.fullmatch(text):
+        raise ScriptError(f"an argument has at most 256 characters and no line breaks: {text!r}")
+    return text
+
+
+def check_settings(settings: Settings) -> None:
+    """:raises SettingsError: Training Jobs take what Processing Jobs do not"""
+    if settings.max_runtime_in_seconds > LONGEST:
+        raise SettingsError(
+            f"max_runtime_in_seconds={settings.max_runtime_in_seconds}: a Processing Job may run for "
+            f"{LONGEST} seconds, nine days"
+        )
+    for name, value in settings.environment_variables:
+        if max(len(name), len(value)) > _VARIABLE_LIMIT:
+            raise SettingsError(
+                f"environment_variables: {name} and its value may have {_VARIABLE_LIMIT} characters each in "
+                "a Processing Job"
+            )

@@ -1,0 +1,166 @@
+"""Processings: programs that make outputs of inputs, submitted and mapped as functions are."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smexec.capture import sources
+from smexec.core import checks, processing
+from smexec.core.errand import Errand
+from smexec.core.processing import Orders, ProcessingResult
+from smexec.core.settings import Settings
+from smexec.errors import ScriptError
+from smexec.program import Program, check_settings, settle
+
+_MOST = 10  # inputs, and outputs
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRAINING_ONLY = processing.IDLE | {"session", "sagemaker_session"}
+
+
+class Processing(Program[ProcessingResult]):
+    """A program that an image runs as a Processing Job.
+
+    ::
+
+        report = Processing("report.R", image_uri=image, inputs={"sales": "s3://bucket/sales/"},
+                            outputs={"html": "s3://bucket/reports"}, arguments=["--format", "html"])
+        result = executor.submit(report, "--year", 2025).result()
+        for result in executor.map(report, [["--year", 2024], ["--year", 2025]]):
+            ...
+
+    Each call is a job; its arguments, and the items of those that are lists, follow ``arguments``. It finds
+    the inputs in ``/opt/ml/processing/input/<name>``, and what it writes to
+    ``/opt/ml/processing/output/<name>`` is uploaded, also when it fails. Calls that write to the same place
+    overwrite what has the same name. The code is read when it is submitted; it lies in
+    ``/opt/ml/processing/input/code``, without the modes of its files.
+
+    The service does not tell when a job's program starts. So a future is not RUNNING before it is done:
+    until then ``cancel()`` and ``stop()`` both cancel it, and stop the job.
+
+    :param program: the script: a path in ``source_dir``; None: the image's own program
+    :param source_dir: goes along, without what its ``.gitignore`` leaves out, and is the working directory;
+        else the script goes alone
+    :param inputs: name → S3 URI, or the members that the API has for an input
+    :param outputs: name → S3 URI, or the members that the API has for an output; None: a place of the call's
+        own, which the result tells
+    :param arguments: of every call
+    :param command: runs the script; default: ``Rscript``, ``python3`` or ``sh``, by its name's ending. ``()``
+        is the image's own entry point, which gets the script's path as its first argument
+    :param settings: of its jobs, where they differ from the executor's
+    :raises smexec.errors.ScriptError: something is not as the service takes it
+    :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, contradicts another, or is
+        nothing that a Processing Job has. Of an executor's such settings are passed over
+    """
+
+    def __init__(
+        self,
+        program: str | Path | None = None,
+        *,
+        source_dir: str | Path | None = None,
+        inputs: Mapping[str, str | Mapping[str, Any]] | None = None,
+        outputs: Mapping[str, str | Mapping[str, Any] | None] | None = None,
+        arguments: Sequence[Any] = (),
+        command: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._program = None if program is None else Path(program).as_posix()
+        self._source_dir = None if source_dir is None else Path(source_dir)
+        self._settings = settings
+        check_settings(settings, _TRAINING_ONLY, "Processing Job")
+        start = self._start(None if command is None else _items(command, "command"))
+        self._has_command = bool(command)
+        self._orders = dataclasses.replace(
+            start,
+            arguments=processing.arguments([*start.arguments, *_items(arguments, "arguments")]),
+            inputs=[_input(name, source) for name, source in (inputs or {}).items()],
+            outputs=[_output(name, target) for name, target in (outputs or {}).items()],
+        )
+        self._check_numbers()
+
+    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Errand]:
+        """See :class:`Program`."""
+        longest = min(base.max_runtime_in_seconds, processing.LONGEST)
+        base = dataclasses.replace(base, max_runtime_in_seconds=longest)
+        settings = settle(self._settings, base, processing.IDLE)
+        processing.check_settings(settings)
+        self._check_image(settings)
+        code = sources.folder(self._program, self._source_dir) if self._program else None
+
+        def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
+            texts = processing.arguments([*self._orders.arguments, *_flat(args, kwargs)])
+            orders = dataclasses.replace(self._orders, arguments=texts)
+            return processing.errand(code, orders, settings, Path(self._program or "processing").stem)
+
+        return make
+
+    def _start(self, command: Sequence[str] | None) -> Orders:
+        if self._program is None:
+            if self._source_dir is not None:
+                raise ScriptError("source_dir= goes with a program in it")
+            return Orders(entrypoint=command or ())
+        name = self._program if self._source_dir else Path(self._program).name
+        return processing.command_line(name, command, in_directory=self._source_dir is not None)
+
+    def _check_numbers(self) -> None:
+        own = 1 if self._program else 0
+        if len(self._orders.inputs) + own > _MOST or len(self._orders.outputs) > _MOST:
+            raise ScriptError(
+                f"a Processing Job has {_MOST} inputs at most, its code among them, and outputs"
+            )
+
+    def _check_image(self, settings: Settings) -> None:
+        """The stock images have Python and a shell."""
+        runs_there = self._has_command or (self._program or "").endswith((".py", ".sh"))
+        if not (settings.image_uri or settings.is_local or runs_there):
+            raise ScriptError(
+                f"the stock images do not run {self._program or 'programs of their own'}: give image_uri= "
+                "(smexec image init writes what one takes)"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Processing {self._program or 'of the image'}>"
+
+
+def _flat(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    if kwargs:
+        raise TypeError(f"a processing takes arguments of a command line, and no keywords: {min(kwargs)}=")
+    lists = (arg if isinstance(arg, list | tuple) else [arg] for arg in args)
+    return list(itertools.chain.from_iterable(lists))
+
+
+def _items(items: Sequence[Any], called: str) -> list[Any]:
+    if isinstance(items, str) or not isinstance(items, Sequence):
+        raise ScriptError(f"{called}={items!r} is to be a list")
+    return list(items)
+
+
+def _input(name: str, source: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    if name == processing.CODE_INPUT:
+        raise ScriptError(f"inputs={{{name!r}: …}}: the program's code comes by the input of this name")
+    if isinstance(source, Mapping):
+        return {"InputName": name, **source}
+    _check("inputs", name, source)
+    return processing.input_from(name, source)
+
+
+def _output(name: str, target: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(target, Mapping):
+        return {"OutputName": name, **target}
+    _check("outputs", name, target)
+    return processing.output_to(name, target)
+
+
+def _check(called: str, name: str, uri: str | None) -> None:
+    given = f"{called}={{{name!r}: {uri!r}}}"
+    if not _NAME.fullmatch(name) or not name.strip("."):
+        raise ScriptError(f"{given}: the name is a directory's, too: letters, digits, . _ and -, at most 64")
+    try:
+        if uri is not None:
+            checks.s3_uri(uri)
+    except ValueError as error:
+        raise ScriptError(f"{given}: {error}") from None
