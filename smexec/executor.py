@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from smexec import awaiting
-from smexec.capture import pickling
+from smexec.capture import images, pickling
 from smexec.capture.sharing import Sharing
 from smexec.core import packing
 from smexec.core import settings as table
@@ -65,7 +65,7 @@ class SageMakerExecutor(Executor):
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         self._max_jobs = max_workers or DEFAULT_MAX_WORKERS
-        self._settings = table.make(settings, os.environ)
+        self._settings = images.located(table.make(settings, os.environ))
         # dask and others read this name: how many calls of submit() can be under way.
         self._max_workers = self._max_jobs * self._settings.calls_per_job
         self._engine = Engine(self._max_jobs, self._settings)

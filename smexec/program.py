@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
+from smexec.capture import images
 from smexec.core import settings as table
 from smexec.core.errand import Errand
 from smexec.core.settings import SETTINGS, Settings
@@ -46,7 +47,7 @@ def settle(given: Mapping[str, Any], base: Settings, idle: Collection[str] = ())
     :raises SettingsError: see :func:`check_settings`
     """
     base = dataclasses.replace(base, **{name: SETTINGS[name].default for name in idle})
-    settings = table.make(given, {}, base)
+    settings = images.located(table.make(given, {}, base))
     if settings.is_local != base.is_local:
         raise SettingsError('instance_type="local" is for a whole executor: give it there')
     return settings

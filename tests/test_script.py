@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import smexec.images
-from smexec import Future, SageMakerExecutor, Script, TrainingResult, errors
+from smexec import Future, Processing, SageMakerExecutor, Script, TrainingResult, errors
 from smexec.core.settings import Settings
 from smexec.testing import LocalService
 
@@ -208,3 +208,27 @@ def test_what_is_missing_is_said_by_submit(executor: SageMakerExecutor, director
         executor.submit(Script("none.sh", source_dir=directory, container_entry_point=RUN))
     with pytest.raises(TypeError, match="hyperparameters"):
         executor.submit(Script("train.sh", source_dir=directory, container_entry_point=RUN), 5)
+
+
+def test_a_directory_is_an_image_for_the_embedded_service(directory: Path, tmp_path: Path) -> None:
+    image = tmp_path / "an image"
+    image.mkdir()
+    (image / "image.json").write_text(
+        '{"entrypoint": ["sh", "/opt/ml/run.sh"], "files": {"/opt/ml/run.sh": "run.sh"}}'
+    )
+    shutil.copy(RUN[1], image / "run.sh")
+    (directory / "hello.sh").write_text("#!/bin/sh\necho hello\n")
+    (directory / "hello.sh").chmod(0o755)
+    with SageMakerExecutor(max_workers=1, instance_type="local") as executor:
+        future = executor.submit(Script("hello.sh", source_dir=directory, image_uri=image))
+        assert future.result(60).model is None
+        assert future.logs() == ["hello"]
+        report = Processing("hello.sh", source_dir=directory, image_uri=str(image), outputs={"out": None})
+        assert executor.submit(report).result(60).outputs.keys() == {"out"}
+
+
+def test_a_future_is_no_hyperparameter(executor: SageMakerExecutor, directory: Path) -> None:
+    script = Script("train.sh", source_dir=directory, container_entry_point=RUN)
+    rounds = executor.submit(abs, -3)
+    with pytest.raises(errors.ScriptError, match=r"rounds.*a future: give its result\(\)"):
+        executor.submit(script, rounds=rounds)

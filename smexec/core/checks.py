@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -33,6 +34,11 @@ def text(limit: int, pattern: str = _LINE, such_as: str = "no line breaks") -> C
         return value
 
     return check
+
+
+def image(value: Any) -> str:
+    """A URI; or a directory that stands for an image, as a text or a path."""
+    return str(text(255)(os.fspath(value) if isinstance(value, os.PathLike) else value))
 
 
 kms_key = text(2048, r"[a-zA-Z0-9:/_\-]", "a key's id or ARN, or alias/name")

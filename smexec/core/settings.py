@@ -44,9 +44,10 @@ class Settings:
     )
     image_uri: str | None = _setting(
         None,
-        "The container image. It needs Python of the client's major.minor and nothing else. Default: the "
-        "stock image for region and Python.",
-        checks.text(255),
+        "The container image. For functions it needs Python of the client's major.minor and nothing else. "
+        'Default: the stock image for region and Python. With instance_type="local" also a directory that '
+        "`smexec image init` has written.",
+        checks.image,
     )
     s3_root_uri: str | None = _setting(
         None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -195,4 +196,6 @@ def _plain(value: Any) -> Any:
     """What numbers and arrays of numpy's hold."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, Future):
+        raise TypeError("it is a future: give its result()")
     raise TypeError(f"{type(value).__name__} is none of JSON's types")

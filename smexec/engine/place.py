@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -89,7 +90,7 @@ class Surveyor:
                 region=lease.region,
                 instance_type=_LOCAL_TYPE,
                 role=lease.role,
-                image_uri=settings.image_uri or _LOCAL_IMAGE,
+                image_uri=await _image(lease, settings.image_uri or _LOCAL_IMAGE),
                 root=f"s3://{lease.bucket}/smexec",
                 python=sys.executable,
             )
@@ -119,3 +120,10 @@ class Surveyor:
         if self._caller is None:
             self._caller = await identity(self._aws)
         return self._caller
+
+
+async def _image(lease: Lease, given: str) -> str:
+    """The embedded service takes a directory as an image, by a name that could be an image's."""
+    if not Path(given).is_absolute():
+        return given
+    return await in_thread(lambda: lease.name_image(given))
