@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from smexec import errors
     from smexec.core.processing import ProcessingResult
     from smexec.core.training import TrainingResult
+    from smexec.core.transform import TransformResult
     from smexec.decorator import RemoteFunction, remote
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
     from smexec.processing import Processing
     from smexec.script import Script
+    from smexec.transform import Transform
 
 __all__ = [
     "Future",
@@ -25,6 +27,8 @@ __all__ = [
     "SageMakerExecutor",
     "Script",
     "TrainingResult",
+    "Transform",
+    "TransformResult",
     "errors",
     "remote",
 ]
@@ -38,6 +42,8 @@ _HOMES = {
     "SageMakerExecutor": "smexec.executor",
     "Script": "smexec.script",
     "TrainingResult": "smexec.core.training",
+    "Transform": "smexec.transform",
+    "TransformResult": "smexec.core.transform",
     "remote": "smexec.decorator",
 }
 

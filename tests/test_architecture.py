@@ -21,7 +21,17 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {"executor", "future", "results", "awaiting", "program", "script", "processing", *ENGINE}
+EXECUTOR = {
+    "executor",
+    "future",
+    "results",
+    "awaiting",
+    "program",
+    "script",
+    "processing",
+    "transform",
+    *ENGINE,
+}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -34,9 +44,10 @@ ROOMS = {
     "future": EXECUTOR,
     "results": EXECUTOR,
     "awaiting": set[str](),
-    "program": CORE,
+    "program": CAPTURE,
     "script": {"program", *CAPTURE},
     "processing": {"program", *CAPTURE},
+    "transform": {"program", *CAPTURE},
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,
