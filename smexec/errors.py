@@ -14,7 +14,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   ├── ResultNotPicklable   the call returned something that cannot be sent back
     │   ├── ExceptionNotPicklable  the call raised something that cannot be sent back
     │   └── ResultNotReadable    it came back, but cannot be loaded here
-    ├── ScriptError              a script, its code or its hyperparameters cannot be sent
+    ├── ScriptError              a program, its code or what it is told cannot be sent
     ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
@@ -48,7 +48,7 @@ from collections.abc import Iterable
 class SmexecError(Exception):
     """Base of all errors of smexec's own.
 
-    :ivar job_name: the Training Job that it happened in, or None if it came to none
+    :ivar job_name: the job that it happened in, or None if it came to none
     :ivar failure_reason: the job's FailureReason (at most 1,024 characters), or None
     :ivar log_tail: the last lines that the job wrote, oldest first
     """
@@ -168,7 +168,7 @@ class PythonMismatch(SmexecError):
 
 
 class ScriptError(SmexecError, ValueError):
-    """A script, its code, inputs or hyperparameters cannot be sent. Raised where it was given."""
+    """A program, its code, inputs, hyperparameters or arguments cannot be sent. Raised where it was given."""
 
 
 # -- how a call can end without an outcome of its own --------------------------------------------------------

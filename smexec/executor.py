@@ -84,14 +84,14 @@ class SageMakerExecutor(Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 
     def submit(self, fn: Callable[..., T] | Program[T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run ``fn(*args, **kwargs)`` as a job; a :class:`smexec.Script` with these hyperparameters.
+        """Run ``fn(*args, **kwargs)`` as a job; or a program (:class:`smexec.Script`, …) with what it takes.
 
         The function and its arguments are pickled here and now, large arrays by reference: do not change
         those before the call has started. Where an event loop runs on this thread, arguments of more than
         4 MB are pickled on another one, and that they cannot be is the future's exception.
 
         :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
-        :raises smexec.errors.ScriptError: the same of a script
+        :raises smexec.errors.ScriptError: the same of a program
         :raises RuntimeError: after ``shutdown``
         """
         if isinstance(fn, Program):
@@ -165,7 +165,7 @@ class SageMakerExecutor(Executor):
 
         Calls are packed into jobs, where they run side by side, one for each vCPU. A large object that is an
         argument of several of them is uploaded once, and pickled once if the iterables are lists and the
-        like; a generator may change it between two calls. A script's calls have a job each.
+        like; a generator may change it between two calls. A program's calls have a job each.
 
         :param timeout: seconds from now until ``TimeoutError``
         :param chunksize: calls in a job. Default: the calls that can be seen (of iterables that have a

@@ -71,7 +71,7 @@ class Processing(Program[ProcessingResult]):
         self._program = None if program is None else Path(program).as_posix()
         self._source_dir = None if source_dir is None else Path(source_dir)
         self._settings = settings
-        check_settings(settings, _TRAINING_ONLY, "Processing Job")
+        processing.check_settings(check_settings(settings, _TRAINING_ONLY, "Processing Job"))
         start = self._start(None if command is None else _items(command, "command"))
         self._has_command = bool(command)
         self._orders = dataclasses.replace(

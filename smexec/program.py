@@ -27,8 +27,8 @@ class Program(abc.ABC, Generic[T_co]):
         """
 
 
-def check_settings(given: Mapping[str, Any], idle: Collection[str], job: str) -> None:
-    """An error belongs to the line that is wrong.
+def check_settings(given: Mapping[str, Any], idle: Collection[str], job: str) -> Settings:
+    """A program's own settings, alone: an error belongs to the line that is wrong.
 
     :param idle: settings that such jobs have no member for
     :param job: what they are called
@@ -37,7 +37,7 @@ def check_settings(given: Mapping[str, Any], idle: Collection[str], job: str) ->
     for name in given:
         if name in idle and given[name] is not None:
             raise SettingsError(f"{name} is nothing that a {job} has")
-    table.make(given, {})
+    return table.make(given, {})
 
 
 def settle(given: Mapping[str, Any], base: Settings, idle: Collection[str] = ()) -> Settings:

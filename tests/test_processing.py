@@ -201,6 +201,14 @@ def test_settings_that_a_processing_cannot_have_are_refused_where_they_are_given
         Processing("report.R", **given)
 
 
+def test_a_setting_beyond_what_a_processing_may_have_is_refused_where_it_is_given() -> None:
+    with pytest.raises(errors.SettingsError, match="777600 seconds, nine days"):
+        Processing("report.R", max_runtime_in_seconds=2_000_000)
+    base = settings_of({"environment_variables": {"A": "x" * 257}, "image_uri": "r:1"}, {})
+    with pytest.raises(errors.SettingsError, match="A and its value may have 256 characters"):
+        Processing("report.R").prepare(base)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

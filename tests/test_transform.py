@@ -116,6 +116,20 @@ def test_a_model_does_not_stay_where_there_is_no_job(
     assert models(smexec_service) == []
 
 
+def test_a_transform_that_is_cancelled_leaves_no_model(
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+) -> None:
+    smexec_service.configure(delays={"Starting": 600})
+    source = put(smexec_service, "transform/never/rows.csv", b"1")
+    future = executor.submit(Transform(model, source))
+    smexec_service.wait_for_requests(**{"sagemaker.ListTransformJobs": 1})
+    assert future.cancel()
+    executor.shutdown()
+    assert models(smexec_service) == []
+    assert future.job_name
+    assert smexec_service.wait(future.job_name)["TransformJobStatus"] == "Stopped"
+
+
 def test_what_a_transform_cannot_have_is_said_where_it_is_given() -> None:
     for place in ("model_data", "input", "output"):
         given: dict[str, Any] = {"model_data": None, place: "somewhere"}

@@ -20,8 +20,13 @@ def why(description: Mapping[str, Any], job: JobType = TRAINING) -> errors.Smexe
     if isinstance(error, errors.JobError):
         error.status = description[job.status]
         error.secondary_status = description.get("SecondaryStatus")
-        error.exit_message = description.get("ExitMessage")
+        error.exit_message = exit_message(description)
     return error
+
+
+def exit_message(description: Mapping[str, Any]) -> str | None:
+    """What a processing wrote for us to read, without the end of its last line."""
+    return description.get("ExitMessage", "").rstrip() or None
 
 
 def _classify(description: Mapping[str, Any], status: str, job: JobType) -> errors.SmexecError:

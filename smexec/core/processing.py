@@ -15,7 +15,7 @@ from typing import Any
 
 from smexec.core.errand import Errand
 from smexec.core.jobtype import PROCESSING
-from smexec.core.postmortem import why
+from smexec.core.postmortem import exit_message, why
 from smexec.core.request import Request, tags, vpc
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
@@ -120,7 +120,7 @@ class ProcessingCargo:
         outputs = description.get("ProcessingOutputConfig", {}).get("Outputs", ())
         uris = {one["OutputName"]: one["S3Output"]["S3Uri"] for one in outputs if "S3Output" in one}
         return Outcome(
-            value=ProcessingResult(description["ProcessingJobName"], uris, description.get("ExitMessage"))
+            value=ProcessingResult(description["ProcessingJobName"], uris, exit_message(description))
         )
 
     def _application(self, place: Place) -> dict[str, Any]:

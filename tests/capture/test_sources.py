@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smexec.capture.sources import pack
+from smexec.capture.sources import folder, pack
 from smexec.core.work import Layer
 from smexec.errors import ScriptError
 
@@ -73,3 +73,15 @@ def test_what_stays_out_is_what_git_leaves_out(top: str, below: str) -> None:
         listing = ["git", "-C", directory, "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"]
         listed = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
         assert sorted(names(pack("keep", root))) == sorted(filter(None, listed.split("\0")))
+
+
+def test_a_folder_has_the_files_that_an_archive_has(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    write(tmp_path, **{"report.R": "1", "lib/sum.R": "2", "data.csv": "3", ".gitignore": "*.csv\n"})
+    assert dict(folder("report.R", tmp_path).files) == {
+        "report.R": b"1",
+        "lib/sum.R": b"2",
+        ".gitignore": b"*.csv\n",
+    }
+    assert names(pack("report.R", tmp_path)) == sorted(folder("report.R", tmp_path).files)
+    assert dict(folder(str(tmp_path / "report.R"), None).files) == {"report.R": b"1"}

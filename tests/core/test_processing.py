@@ -189,7 +189,7 @@ def ended(status: str, **members: Any) -> Any:
 
 def test_what_is_completed_has_a_result() -> None:
     config = {"Outputs": [*OUTPUTS[:1], {"OutputName": "features", "FeatureStoreOutput": {}}]}
-    outcome = ended("Completed", ExitMessage="three rows", ProcessingOutputConfig=config)
+    outcome = ended("Completed", ExitMessage="three rows\n", ProcessingOutputConfig=config)
     assert outcome.value == ProcessingResult("job", {"html": "s3://bucket/reports"}, "three rows")
     assert ended("Completed").value == ProcessingResult("job", {})
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import smexec.testing
+from smexec import Processing, SageMakerExecutor, Transform
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -94,3 +95,28 @@ def test_the_policies_allow_what_is_called(tmp_path: Path) -> None:
     needed = {ACTIONS.get(action, action) for action in called} - NEEDS_NO_PERMISSION
     assert needed <= allowed("user") | allowed("role")
     assert "sagemaker:CreateTrainingJob" in needed
+
+
+MAKE = """
+cd "${SMEXEC_OPT_ML:-/opt/ml}/processing/output/out"
+echo 1 > rows.csv
+printf iris > model.txt
+tar -czf model.tar.gz model.txt
+"""
+
+
+def test_the_policies_allow_what_programs_call(tmp_path: Path) -> None:
+    (tmp_path / "make.sh").write_text(MAKE)
+    (tmp_path / "fail.sh").write_text("echo no; exit 1")
+    image = {"server:1": str(ROOT / "tests" / "local" / "image")}
+    with smexec.testing.local_service(image=image) as service, service.environ():
+        service.reset_requests()
+        with SageMakerExecutor(image_uri="server:1") as executor:
+            assert executor.submit(Processing(tmp_path / "fail.sh")).exception() is not None
+            made = executor.submit(Processing(tmp_path / "make.sh", outputs={"out": None})).result()
+            ask = Transform(f"{made.outputs['out']}/model.tar.gz", content_type="a/b", accept="a/b")
+            assert executor.submit(ask, f"{made.outputs['out']}/rows.csv").exception() is None
+        called = {name.replace(".", ":", 1) for name in service.requests()}
+    needed = {ACTIONS.get(action, action) for action in called} - NEEDS_NO_PERMISSION
+    assert needed <= allowed("user") | allowed("programs")
+    assert {f"sagemaker:{verb}TransformJob" for verb in ("Create", "Describe")} <= needed
