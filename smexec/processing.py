@@ -72,7 +72,7 @@ class Processing(Program[ProcessingResult]):
         self._source_dir = None if source_dir is None else Path(source_dir)
         self._settings = settings
         processing.check_settings(check_settings(settings, _TRAINING_ONLY, "Processing Job"))
-        start = self._start(None if command is None else _items(command, "command"))
+        start = self._start(None if command is None else processing.arguments(_items(command, "command")))
         self._has_command = bool(command)
         self._orders = dataclasses.replace(
             start,

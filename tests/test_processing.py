@@ -223,11 +223,13 @@ def test_a_setting_beyond_what_a_processing_may_have_is_refused_where_it_is_give
         ({"arguments": ["x" * 257]}, "256 characters"),
         ({"arguments": [None]}, "no argument"),
         ({"command": "Rscript"}, "is to be a list"),
+        ({"command": ["sh", "-c", "x" * 257]}, "256 characters"),
+        ({"program": None, "source_dir": "r"}, "goes with a program"),
     ],
 )
 def test_what_a_processing_cannot_have_is_said_where_it_is_given(given: dict[str, Any], said: str) -> None:
     with pytest.raises(errors.ScriptError, match=said):
-        Processing("report.R", **given)
+        Processing(**{"program": "report.R", **given})
 
 
 def test_the_stock_images_run_python_and_shell_scripts(directory: Path) -> None:

@@ -80,6 +80,13 @@ def test_a_map_has_an_input_for_each_job(
     assert said == ["iris 2024 text/csv text/plain", "iris 2025 text/csv text/plain"]
 
 
+def test_a_model_can_be_a_folder(smexec_service: LocalService, executor: SageMakerExecutor) -> None:
+    folder = put(smexec_service, "transform/folder/model.txt", b"plain").removesuffix("model.txt")
+    source = put(smexec_service, "transform/folder.csv", b"1")
+    result = executor.submit(Transform(folder, source, content_type="text/csv", accept="a/b")).result(60)
+    assert got(smexec_service, f"{result.output}/folder.csv.out") == "plain 1 text/csv a/b"
+
+
 def test_what_the_container_answers_is_in_the_error(
     smexec_service: LocalService, executor: SageMakerExecutor, model: str
 ) -> None:

@@ -116,6 +116,13 @@ def weight(variant: Mapping[str, Any]) -> float:
     return float(variant.get("InitialVariantWeight", 1.0))
 
 
+def data_url(container: Mapping[str, Any]) -> str | None:
+    """Where a container's model is: an archive, or a folder, whose address ends in a slash."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    url: str | None = container.get("ModelDataUrl") or source.get("S3Uri")
+    return url
+
+
 def model_problems(request: Mapping[str, Any]) -> Iterator[str]:
     """What members of a CreateModel request that depend on each other have wrong."""
     if ("PrimaryContainer" in request) == bool(request.get("Containers")):
@@ -125,6 +132,15 @@ def model_problems(request: Mapping[str, Any]) -> Iterator[str]:
     for container in [request.get("PrimaryContainer", {}), *request.get("Containers", ())]:
         if container and "Image" not in container:
             yield "The local service has no model packages: a container must have an Image."
+        yield from _source_problems(container.get("ModelDataSource", {}).get("S3DataSource", {}))
+
+
+def _source_problems(source: Mapping[str, Any]) -> Iterator[str]:
+    kind = source.get("S3DataType"), source.get("CompressionType")
+    if source and kind not in {("S3Object", "Gzip"), ("S3Prefix", "None")}:
+        yield "The local service takes a ModelDataSource of S3Object and Gzip, or of S3Prefix and None."
+    elif kind[0] == "S3Prefix" and not source["S3Uri"].endswith("/"):
+        yield f"The S3Uri {source['S3Uri']} of an S3Prefix must end with a slash."
 
 
 def config_problems(request: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,14 @@ from typing import Protocol
 from smexec.local.api import Desk, Members, Operations, ResourceApi, tags_of
 from smexec.local.checks import refuse_first
 from smexec.local.model import invalid
-from smexec.local.serving import Endpoint, EndpointConfig, Model, config_problems, model_problems
+from smexec.local.serving import (
+    Endpoint,
+    EndpointConfig,
+    Model,
+    config_problems,
+    data_url,
+    model_problems,
+)
 
 
 class Deployer(Protocol):
@@ -35,7 +42,7 @@ class ModelApi(ResourceApi[Model]):
         self._store.require_free(model.name)
         await self._desk.preconditions.check_role(members["ExecutionRoleArn"])
         for container in model.containers:
-            url = container.get("ModelDataUrl")
+            url = data_url(container)
             if url and not await self._desk.preconditions.has(url):
                 raise invalid(f"Could not find model data at {url}.")
         self._store.add(model)

@@ -18,8 +18,8 @@ from smexec.local.containers import Spec
 from smexec.local.host import ContainerRun, Surroundings
 from smexec.local.layout import JobFailure, Layout
 from smexec.local.logs import LogStream
-from smexec.local.serving import Model
-from smexec.local.transfer import Location, Storage, failing_as
+from smexec.local.serving import Model, data_url
+from smexec.local.transfer import Location, Storage, failing_as, fetch_channel, plan_channel
 
 STOP_SECONDS = 30.0  # between SIGTERM and SIGKILL
 PING_SECONDS = 2.0  # for one answer
@@ -66,7 +66,7 @@ class ModelServer:
             JobFailure: the model data cannot be had.
         """
         self._layout.make()
-        if url := self._definition.get("ModelDataUrl"):
+        if url := data_url(self._definition):
             await fetch_model(self._around.storage, url, self._layout)
         self._running = asyncio.create_task(self._container.run(self._spec()))
         healthy = asyncio.create_task(self._healthy(session))
@@ -124,11 +124,16 @@ class ModelServer:
 
 
 async def fetch_model(storage: Storage, url: str, layout: Layout) -> None:
-    """Unpack a model.tar.gz into /opt/ml/model.
+    """Unpack a model.tar.gz into /opt/ml/model, or copy what is in a folder.
 
     Raises:
         JobFailure: it is not there, or is no archive of files and directories.
     """
+    if url.endswith("/"):
+        source = {"S3DataType": "S3Prefix", "S3Uri": url}
+        channel = {"ChannelName": "model", "DataSource": {"S3DataSource": source}}
+        await fetch_channel(storage, await plan_channel(storage, channel, (0, 1)), layout.model)
+        return
     archive = layout.directory / "model.tar.gz"
     with failing_as("Failed to download model data"):
         await storage.download(Location.of(url), archive)
