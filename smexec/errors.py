@@ -15,6 +15,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   ├── ExceptionNotPicklable  the call raised something that cannot be sent back
     │   └── ResultNotReadable    it came back, but cannot be loaded here
     ├── ScriptError              a program, its code or what it is told cannot be sent
+    ├── ImageError               an image's directory cannot be written, or is none
     ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
@@ -169,6 +170,10 @@ class PythonMismatch(SmexecError):
 
 class ScriptError(SmexecError, ValueError):
     """A program, its code, inputs, hyperparameters or arguments cannot be sent. Raised where it was given."""
+
+
+class ImageError(SmexecError, ValueError):
+    """An image's directory cannot be written, or an image cannot be looked at."""
 
 
 # -- how a call can end without an outcome of its own --------------------------------------------------------

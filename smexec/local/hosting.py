@@ -84,7 +84,9 @@ class Hosting:
     """
 
     def __init__(self, platform: Platform, account: Account) -> None:
-        self.session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        self.session = aiohttp.ClientSession(
+            auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Accept-Encoding",)
+        )
         self._platform = platform
         self._account = account
         self._serving: dict[str, Deployment] = {}

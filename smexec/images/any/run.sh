@@ -1,5 +1,5 @@
 #!/bin/sh
-# What SageMaker starts: "train" (Training), "serve" (an endpoint), or any other command (Processing).
+# What SageMaker starts: run.sh train (Training), run.sh serve (an endpoint), run.sh PROGRAM ... (Processing).
 # Everything ends in exec, so that SIGTERM reaches the program, which may then save what it has.
 set -eu
 opt_ml=${SMEXEC_OPT_ML:-/opt/ml}
@@ -9,24 +9,40 @@ hyperparameter() {
     sed -n 's/.*"'"$1"'": *"\\"\([^"\\]*\)\\"".*/\1/p' "$opt_ml/input/config/hyperparameters.json"
 }
 
+fail() {
+    echo "$1" | tee "$opt_ml/output/failure" >&2
+    exit 1
+}
+
 case "${1:-}" in
 train)
+    # The code comes by the channel `code`; else it lies where the hyperparameters say.
     program=$(hyperparameter sagemaker_program)
+    archive=$opt_ml/input/data/code/sourcedir.tar.gz
     code=$(mktemp -d)
-    tar -xzf "$opt_ml/input/data/code/sourcedir.tar.gz" -C "$code"
+    if [ ! -f "$archive" ]; then
+        archive=$code.tar.gz
+        source=$(hyperparameter sagemaker_submit_directory)
+        sh "$(dirname "$0")/fetch.sh" "$source" "$archive" || fail "cannot fetch $source"
+    fi
+    tar -xzf "$archive" -C "$code"
     cd "$code"
-    test -x "$program" || {
-        echo "$program cannot be executed: it needs a first line like #!/bin/sh, and chmod +x" |
-            tee "$opt_ml/output/failure" >&2
-        exit 1
-    }
+    [ -x "$program" ] || fail "$program cannot be executed: it needs a first line like #!/bin/sh, and chmod +x"
     exec "./$program"
     ;;
 serve)
+    # Training has put it there, beside the model.
     cd "$opt_ml/model/code"
     exec ./serve
     ;;
 *)
+    # By its path, or one of those that were handed in.
+    handed_in=$opt_ml/processing/input/code/${1:-}
+    if [ -f "$handed_in" ]; then
+        shift
+        chmod +x "$handed_in"
+        exec "$handed_in" "$@"
+    fi
     exec "$@"
     ;;
 esac
