@@ -51,10 +51,10 @@ ROOMS = {
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,
-    "images": CORE | {"images"},
+    "images": ENGINE | {"images", "testing"},
     "__init__": FACADE,
     "testing": FACADE | {"local"},
-    "cli": FACADE | {"cli", "local", "testing"},
+    "cli": FACADE | {"cli", "images", "local", "testing"},
     "local": {"local"},
 }
 # The executor's way to the local service of its machine user, for instance_type="local".

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smexec.cli import demo, doctor, local
+from smexec.cli import demo, doctor, image, local
 from smexec.errors import SmexecError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 for command in (demo.demo, doctor.doctor, local.local):
     app.command()(command)
+app.add_typer(image.app)
 
 
 def _print_version(wanted: bool) -> None:

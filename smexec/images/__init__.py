@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smexec.images.checking import Finding, check
     from smexec.images.templates import init
 
-__all__ = ["init"]
+__all__ = ["Finding", "check", "init"]
 
-_HOMES = {"init": "templates"}
+_HOMES = {"Finding": "checking", "check": "checking", "init": "templates"}
 
 
 def __getattr__(name: str) -> Any:

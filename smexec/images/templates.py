@@ -109,17 +109,22 @@ def init(
     :raises smexec.errors.ImageError: there is no such language or purpose, or a file is there already
     """
     template = _choice(TEMPLATES, language, "language")
-    purposes = _choice({**{one: (one,) for one in PURPOSES}, "all": PURPOSES}, purpose, "purpose")
+    purposes = purposes_of(purpose)
     target = Path(language if directory is None else directory)
     contents = {target / name: content for name, content in _contents(language, template, purposes)}
     existing = [str(path) for path in contents if path.exists()]
     if existing and not force:
-        raise ImageError(f"{', '.join(existing)}: there already, and overwritten only by --force")
+        raise ImageError(f"{', '.join(existing)}: there already; with force they are overwritten")
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
         path.chmod(0o755 if path.suffix in _EXECUTABLE else 0o644)
     return list(contents)
+
+
+def purposes_of(purpose: str) -> tuple[str, ...]:
+    """What it comprises: "all" is each of them."""
+    return _choice({**{one: (one,) for one in PURPOSES}, "all": PURPOSES}, purpose, "purpose")
 
 
 def example(language: str) -> Path:

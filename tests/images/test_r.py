@@ -96,9 +96,7 @@ def test_a_grid_of_trainings_is_a_map(bench: Any, executor: SageMakerExecutor, e
     assert set(models[0]) == {"model.rds", "code/train.R", "code/deploy.R", "code/process.R"}
 
 
-def test_a_model_is_served(
-    executor: SageMakerExecutor, example: Script, serve: Callable[[str], Any]
-) -> None:
+def test_a_model_is_served(executor: SageMakerExecutor, example: Script, serve: Callable[[str], Any]) -> None:
     endpoint = serve(str(executor.submit(example, rounds=500).result(60).model))
     answer = endpoint.predict('{"length": 0.5, "sex": "M"}')
     assert answer.startswith('{"output":')

@@ -1,0 +1,58 @@
+"""``smexec image``: images for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(name="image", help="Images for scripts, in any language.", no_args_is_help=True)
+
+_Purpose = Annotated[
+    str, typer.Option("--for", metavar="processing|training|serving|all", help="What the image is for.")
+]
+
+
+@app.command()
+def init(
+    language: Annotated[str, typer.Argument(metavar="r|python|any")],
+    directory: Annotated[Path | None, typer.Argument(help="By default one of that name, here.")] = None,
+    *,
+    purpose: _Purpose = "all",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Write a directory to build an image of: a Dockerfile, its entry point, and code to begin with."""
+    from smexec import images
+
+    for path in images.init(language, directory, purpose=purpose, force=force):
+        typer.echo(path)
+
+
+@app.command()
+def check(
+    image: Annotated[str, typer.Argument(help="Its name, or the directory that init has written.")],
+    *,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="r|python|any", help="Of the examples that it is to run; a directory shows it."),
+    ] = None,
+    purpose: _Purpose = "all",
+    using: Annotated[
+        str | None, typer.Option(metavar="podman|docker", help="What runs it; by default whichever there is.")
+    ] = None,
+) -> None:
+    """Run an image on this machine, and say which parts of SageMaker's contract it keeps."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from smexec import images
+
+    console, all_hold = Console(), True
+    with console.status("running it ..."):
+        for finding in images.check(image, language=language, purpose=purpose, using=using):
+            all_hold = all_hold and finding.holds
+            mark = Text("✓ ", "green") if finding.holds else Text("✗ ", "bold red")
+            console.print(mark + Text(f"{finding.clause}: ", "bold") + Text(finding.text))
+    if not all_hold:
+        raise typer.Exit(1)
