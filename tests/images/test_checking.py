@@ -55,7 +55,11 @@ def test_an_image_for_one_thing_is_checked_for_that(tmp_path: Path, purpose: str
 def test_what_an_image_does_not_do_is_found(tmp_path: Path) -> None:
     images.init("python", tmp_path)
     entrypoint = tmp_path / "entrypoint.py"
-    edit(entrypoint, "signal.signal(signal.SIGTERM, interrupt)", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    edit(
+        entrypoint,
+        "signal.signal(signal.SIGTERM, interrupt)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    )
     edit(entrypoint, "told.write_text(failure(error)", "print(failure(error)")
     edit(entrypoint, ', encoding="utf-8")\n        return 1', ")\n        return 1")
     findings = checked(tmp_path, purpose="training", grace=0.5)

@@ -1,0 +1,114 @@
+"""The Python image: its scripts run as the local service's processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from smexec import SageMakerExecutor, Script, errors
+from smexec.capture.sources import pack
+
+ROWS = "length,rings\n0.5,9\n0.4,7\n0.6,11\n"
+
+TYPES = """
+import json, os, sys
+found = {"argv": sys.argv[1:], "hyperparameters": json.loads(os.environ["SM_HPS"])}
+open(os.path.join(os.environ["SM_MODEL_DIR"], "found.json"), "w").write(json.dumps(found))
+"""
+FAIL = """
+def learn(rounds):
+    raise ValueError(f"too many rounds: {rounds}")
+
+learn(9)
+"""
+HALF = """
+import argparse, os, pathlib, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--up")
+model = pathlib.Path(os.environ["SM_MODEL_DIR"])
+try:
+    pathlib.Path(parser.parse_args().up).write_text("up")
+    while True:
+        time.sleep(0.1)
+except KeyboardInterrupt:
+    (model / "half").touch()
+"""
+
+
+@pytest.fixture(scope="module")
+def language() -> str:
+    return "python"
+
+
+def script(directory: Path, text: str) -> Script:
+    (directory / "program.py").write_text(text)
+    return Script("program.py", source_dir=directory)
+
+
+def test_hyperparameters_are_arguments_too(bench: Any, executor: SageMakerExecutor, tmp_path: Path) -> None:
+    values = {"rounds": 100, "formula": 'a "b"', "fast": True, "grid": [1, 2]}
+    result = executor.submit(script(tmp_path, TYPES), values).result(60)
+    found = json.loads(bench.unpacked(result.model)["found.json"])
+    assert found["hyperparameters"] == values
+    arguments = ["--rounds", "100", "--formula", 'a "b"', "--fast", "true", "--grid", "[1, 2]"]
+    assert found["argv"] == arguments
+
+
+def test_an_error_is_told_with_the_script_s_own_traceback(
+    executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    error = executor.submit(script(tmp_path, FAIL)).exception(60)
+    assert type(error) is errors.JobFailed
+    said = str(error.failure_reason).splitlines()
+    assert said[0] == "AlgorithmError: ValueError: too many rounds: 9"
+    assert [line.split(", ")[1:] for line in said if "File" in line] == [
+        ["line 5", "in <module>"],
+        ["line 3", "in learn"],
+    ]
+
+
+def test_a_training_that_is_stopped_keeps_its_model(
+    bench: Any, executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    up = tmp_path / "up"
+    os.mkfifo(up)
+    future = executor.submit(script(tmp_path, HALF), up=str(up))
+    assert up.read_text() == "up"
+    while not future.running():
+        threading.Event().wait(0.05)
+    future.stop()
+    error = future.exception(60)
+    assert type(error) is errors.JobStopped
+    assert set(bench.unpacked(error.model)) == {"half"}
+
+
+def test_code_is_fetched_where_it_comes_by_no_channel(
+    bench: Any, directory: Path, serve: Callable[[str], Any]
+) -> None:
+    source = pack("train.py", directory / "code").content
+    bench.s3.put_object(Bucket=bench.service.bucket, Key="fetched/sourcedir.tar.gz", Body=source)
+    uri = f"s3://{bench.service.bucket}/fetched/sourcedir.tar.gz"
+    own = {"sagemaker_submit_directory": uri, "sagemaker_program": "train.py", "rounds": 3}
+    job = bench.train(bench.put("rows/rows.csv", ROWS), own)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    endpoint = serve(job["ModelArtifacts"]["S3ModelArtifacts"])
+    as_json = json.loads(endpoint.predict("[[0.5], [0.6]]"))
+    assert len(as_json["output"]) == 2
+    assert json.loads(endpoint.predict("0.5\n0.6\n", "text/csv")) == as_json
+    with pytest.raises(ClientError) as caught:
+        endpoint.predict("[[0.5, 1]]")
+    answer: Any = caught.value.response
+    assert (answer["OriginalStatusCode"], answer["OriginalMessage"]) == (
+        500,
+        "ValueError: rows must have 1 columns",
+    )
+    with pytest.raises(ClientError) as caught:
+        endpoint.predict("[[")
+    assert caught.value.response["OriginalStatusCode"] == 400  # type: ignore[typeddict-item]
