@@ -35,13 +35,19 @@ serve)
     cd "$opt_ml/model/code"
     exec ./serve
     ;;
+"")
+    echo "run it with train, serve, or a program" >&2
+    exit 2
+    ;;
 *)
-    # By its path, or one of those that were handed in.
-    handed_in=$opt_ml/processing/input/code/${1:-}
-    if [ -f "$handed_in" ]; then
+    # A program that was handed in, or a command of the image.
+    code=$opt_ml/processing/input/code
+    program=$code/${1#"$code/"}
+    if [ -f "$program" ]; then
         shift
-        chmod +x "$handed_in"
-        exec "$handed_in" "$@"
+        chmod +x "$program"
+        cd "$code"
+        exec "$program" "$@"
     fi
     exec "$@"
     ;;

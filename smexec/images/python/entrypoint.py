@@ -194,10 +194,12 @@ def process(arguments: list[str]) -> int:
     """A script is found by its path, or among those handed in. Without a name it is the only one there."""
     code = OPT_ML / "processing" / "input" / "code"
     scripts = [Path(arguments[0]), code / arguments[0]] if arguments else sorted(code.glob("*.py"))
-    found = [path for path in scripts if path.is_file()]
+    found = [path.resolve() for path in scripts if path.is_file()]
     if not found or (len(found) > 1 and not arguments):
         name = " ".join(arguments[:1])
         raise FileNotFoundError(f"neither train nor serve, nor a script here or in {code}: {name}")
+    if code.is_dir():
+        os.chdir(str(code))
     return run(str(found[0]), arguments[1:])
 
 

@@ -171,6 +171,7 @@ local({
     if (command == "") scripts <- list.files(code, "[.]R$", full.names = TRUE)
     scripts <- unique(normalizePath(scripts[utils::file_test("-f", scripts)]))
     if (length(scripts) != 1) stop("neither train nor serve, nor a script here or in ", code, ": ", command)
+    if (dir.exists(code)) setwd(code)
     until_stopped(source_with(scripts, list(opt_ml = opt_ml)))
   }
 
