@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smexec.capture.sources import pack
-from smexec.core.cargo import channel
+from smexec.core.request import channel
 from smexec.core.training import CODE_CHANNEL, SOURCE_FILE
 from smexec.testing import LocalService
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from smexec import SageMakerExecutor, images
-from smexec.core import cargo
+from smexec.core.request import channel
 from smexec.testing import LocalService
 
 NUMBERS = itertools.count()
@@ -51,7 +51,7 @@ class Bench:
             AlgorithmSpecification={"TrainingImage": self.image, "TrainingInputMode": "File"},
             RoleArn=self.service.role,
             HyperParameters={key: json.dumps(value) for key, value in hyperparameters.items()},
-            InputDataConfig=[cargo.channel("train", data)],
+            InputDataConfig=[channel("train", data)],
             OutputDataConfig={"S3OutputPath": f"s3://{self.service.bucket}/trained"},
             ResourceConfig=CLUSTER,
             StoppingCondition={"MaxRuntimeInSeconds": 3600},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,22 @@ def test_a_script_that_does_not_care_ends_when_it_is_stopped(
     assert type(error) is errors.JobStopped
     assert error.log_tail[-1] == "stopped"
     assert error.model is None
+
+
+def test_a_stop_that_comes_before_r_can_hear_it_is_not_lost(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "program.R").write_text('cat("it ran")')
+    (tmp_path / "stopped").touch()  # by run.sh
+    variables = {"SMEXEC_COMMAND": str(tmp_path / "program.R"), "SMEXEC_STOPPED": str(tmp_path / "stopped")}
+    command = ["Rscript", str(directory / "entrypoint.R")]
+    run = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (143, "")
+    (tmp_path / "stopped").unlink()
+    run = subprocess.run(
+        command, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, "it ran")
 
 
 def test_a_script_finds_its_own_files(bench: Any, executor: SageMakerExecutor, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 # gradient descent. It goes in rounds, so that a job that is stopped in the middle has a model all the same.
 use strict;
 use warnings;
-use File::Copy qw(copy);
 
 $| = 1;
 my $opt_ml  = $ENV{SMEXEC_OPT_ML} || '/opt/ml';
@@ -51,8 +50,7 @@ print "stopped after round $round\n" if $stopped;
 
 # The model, and what serves it.
 mkdir "$opt_ml/model/code";
-copy('serve.pl', "$opt_ml/model/code/serve") or die "serve.pl: $!\n";
-chmod 0755, "$opt_ml/model/code/serve";
+system('cp', 'serve.pl', "$opt_ml/model/code/serve") == 0 or die "serve.pl cannot be copied\n";
 open my $model, '>', "$opt_ml/model/weights" or die "model: $!\n";
 print $model join(',', @weights), "\n";
 close $model or die "model: $!\n";
