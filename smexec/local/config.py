@@ -90,6 +90,14 @@ class ServiceConfig:
             item=int,
         ),
     )
+    endpoint_quotas: dict[str, int] = field(
+        default_factory=dict,
+        metadata=_about(
+            "instances of a type for endpoints; '*' for the others, 'total' for all together",
+            live=True,
+            item=int,
+        ),
+    )
     max_runtime_quota: int = field(
         default=432_000,
         metadata=_about("longest MaxRuntimeInSeconds that the account may ask for", live=True),
@@ -117,6 +125,9 @@ class ServiceConfig:
         ),
     )
     stop_grace: float = field(default=120.0, metadata=_about("time between SIGTERM and SIGKILL", live=True))
+    invocation_timeout: float = field(
+        default=60.0, metadata=_about("how long an endpoint's container may take to answer", live=True)
+    )
     lease_grace: float | None = field(
         default=None,
         metadata=_about("end this long after the last lease is given back; unset: run on", item=float),

@@ -68,6 +68,8 @@ class Spec:
         hostname: as it calls itself; all of ``hosts`` can be reached by name.
         hosts: name to IP address.
         network: False under network isolation.
+        relays: addresses, two and two, that join a network of its own with this machine (see ``relay.py``);
+            none: it shares the machine's, unless isolated.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Spec:
     hostname: str = "algo-1"
     hosts: Mapping[str, str] = field(default_factory=dict)
     network: bool = True
+    relays: Sequence[str] = ()
 
 
 class Container:
@@ -120,6 +123,9 @@ class Engine(Protocol):
     def prepare(self) -> None:
         """Begin to find out what can be known before the first job; within a running loop."""
 
+    async def gives_networks(self) -> bool:
+        """Whether each container can have a network of its own, joined with this machine by relays."""
+
     async def start(self, spec: Spec) -> Container:
         """Start one.
 
@@ -142,6 +148,7 @@ class ProcessEngine:
         self._scratch = scratch
         self._images = images
         self._level: asyncio.Task[tuple[str, ...]] | None = None
+        self._network: asyncio.Task[bool] | None = None
 
     def prepare(self) -> None:
         """See :class:`Engine`."""
@@ -153,6 +160,13 @@ class ProcessEngine:
         self.prepare()
         assert self._level is not None
         return await asyncio.shield(self._level)
+
+    async def gives_networks(self) -> bool:
+        """See :class:`Engine`; found out once, by trying."""
+        level = await self.namespaces()
+        if self._network is None:
+            self._network = asyncio.create_task(_works((*level, "network"), self._scratch))
+        return "mount" in level and await asyncio.shield(self._network)
 
     async def start(self, spec: Spec) -> Container:
         """See :class:`Engine`."""
@@ -179,11 +193,12 @@ class ProcessEngine:
             "command": [*spec.entrypoint, *spec.arguments],
             "environment": {**self.environment(spec), **spec.environment},
             "workdir": str(spec.workdir),
-            "namespaces": [*namespaces, *(_isolation(namespaces) if _is_cut_off(spec) else [])],
+            "namespaces": [*namespaces, *_network_of(spec, namespaces)],
             "opt_ml": str(spec.opt_ml),
             "read_only": list(spec.read_only),
             "files": _own_hosts(spec) if "mount" in namespaces else {},
             "hostname": spec.hostname,
+            "relays": list(spec.relays),
             "end": [],
         }
 
@@ -209,6 +224,10 @@ class CommandEngine:
     def prepare(self) -> None:
         """See :class:`Engine`; there is nothing."""
 
+    async def gives_networks(self) -> bool:
+        """See :class:`Engine`: podman starts containers itself, so that they share what it was started in."""
+        return self.program == "podman" and sys.platform == "linux" and await _works(("network",))
+
     async def start(self, spec: Spec) -> Container:
         """See :class:`Engine`."""
         if shutil.which(self.program) is None:
@@ -218,11 +237,12 @@ class CommandEngine:
                 "command": self.command(spec),
                 "environment": dict(os.environ),  # for the engine's client; the container has its own
                 "workdir": "/",
-                "namespaces": [],
+                "namespaces": ["network"] if spec.relays else [],
                 "opt_ml": "",
                 "read_only": [],
                 "files": {},
                 "hostname": spec.hostname,
+                "relays": list(spec.relays),
                 "end": self.end(spec),
             }
         )
@@ -230,7 +250,8 @@ class CommandEngine:
     def command(self, spec: Spec) -> list[str]:
         """``run …``: the entry point's rules are those of the platform."""
         options = ["--rm", "--name", spec.name, "--hostname", spec.hostname]
-        options += ["--network", "none" if _is_cut_off(spec) else "host"]
+        cut_off = _is_cut_off(spec) and not spec.relays
+        options += ["--network", "none" if cut_off else "host"]
         options += ["--init"] if self.program == "docker" or _has_podman_init() else []
         options += ["--memory", self.memory] if self.memory else []
         for name, address in spec.hosts.items():
@@ -304,7 +325,9 @@ def _is_cut_off(spec: Spec) -> bool:
     return not (spec.network or must_meet)
 
 
-def _isolation(namespaces: tuple[str, ...]) -> list[str]:
+def _network_of(spec: Spec, namespaces: tuple[str, ...]) -> list[str]:
+    if not (spec.relays or _is_cut_off(spec)):
+        return []
     if not namespaces:
         logger.warning("no network namespace is allowed here: a job runs without its network isolation")
         return []

@@ -61,8 +61,8 @@ class Front:
         self._account = account
 
     @asynccontextmanager
-    async def serving(self, listener: socket.socket) -> AsyncIterator[None]:
-        """Serve on a listening socket for the block; requests that came before it wait in its backlog."""
+    async def serving(self, *listeners: socket.socket) -> AsyncIterator[None]:
+        """Serve on listening sockets for the block; requests that came before it wait in their backlogs."""
         server = web.Server(
             self.handle,
             request_factory=_request,
@@ -72,11 +72,13 @@ class Front:
             max_field_size=_MAX_HEADER,
             keepalive_timeout=_KEEPALIVE_SECONDS,
         )
-        listening = await asyncio.get_running_loop().create_server(server, sock=listener)
+        loop = asyncio.get_running_loop()
+        listening = [await loop.create_server(server, sock=listener) for listener in listeners]
         try:
             yield
         finally:
-            listening.close()
+            for one in listening:
+                one.close()
             # Idle connections have nothing to finish.
             server.pre_shutdown()
             await server.shutdown(_SHUTDOWN_SECONDS)

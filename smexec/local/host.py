@@ -7,12 +7,15 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from smexec.local.containers import Container, Engine, Spec
 from smexec.local.layout import Layout
 from smexec.local.logs import LogStream
 from smexec.local.transfer import Storage
+
+GATE = "gate"  # in the scratch directory
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Surroundings:
         logs: a client of CloudWatch Logs.
         region: that the service plays.
         endpoint_url: of the service, for the containers' AWS clients.
+        gate: a socket by which containers with a network of their own reach the service.
     """
 
     engine: Engine
@@ -32,6 +36,7 @@ class Surroundings:
     logs: Any
     region: str
     endpoint_url: str
+    gate: Path
 
     def reach(self) -> dict[str, str]:
         """The variables that lead a container's AWS clients to the service. Not for network isolation."""

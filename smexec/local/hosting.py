@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-
 from smexec.local.account import Account
 from smexec.local.layout import JobFailure
 from smexec.local.logs import ENDPOINTS, create_group
@@ -45,14 +43,14 @@ class Deployment:
         self.path = Path(self._directory.name)
         self._variants: list[Variant] = []
 
-    async def start(self, variants: list[Variant], session: aiohttp.ClientSession) -> None:
+    async def start(self, variants: list[Variant]) -> None:
         """Until all of them are healthy.
 
         Raises:
             JobFailure: one is not, or cannot be started.
         """
         self._variants = variants
-        starts = [asyncio.create_task(one.server.start(session, one.patience)) for one in variants]
+        starts = [asyncio.create_task(one.server.start(one.patience)) for one in variants]
         try:
             healthy = await asyncio.gather(*starts)
         finally:
@@ -63,6 +61,10 @@ class Deployment:
                     f"The primary container for production variant {variant.name} did not pass the ping "
                     "health check. Please check CloudWatch logs for this endpoint."
                 )
+
+    async def idle(self) -> None:
+        """Wait until all that was asked of it is answered."""
+        await asyncio.gather(*(variant.server.idle() for variant in self._variants))
 
     async def stop(self, grace: float) -> None:
         """End all containers, those that do not end by themselves in that time by force."""
@@ -77,16 +79,9 @@ class Deployment:
 
 
 class Hosting:
-    """Runs the endpoints of an account. An async context manager; at its end all of them end.
-
-    Attributes:
-        session: for requests to the containers.
-    """
+    """Runs the endpoints of an account. An async context manager; at its end all of them end."""
 
     def __init__(self, platform: Platform, account: Account) -> None:
-        self.session = aiohttp.ClientSession(
-            auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Accept-Encoding",)
-        )
         self._platform = platform
         self._account = account
         self._serving: dict[str, Deployment] = {}
@@ -100,7 +95,6 @@ class Hosting:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(deployment.stop(0.0) for deployment in self._serving.values()))
-        await self.session.close()
 
     def deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
         """Begin to serve a configuration, in the place of the one that is served."""
@@ -127,7 +121,8 @@ class Hosting:
             endpoint.enter("InService" if former else "Failed", reason)
             return
         endpoint.serve(config)
-        if former:
+        if former:  # requests that it has begun are answered
+            await former.idle()
             await former.stop(STOP_SECONDS)
 
     async def _replaced(self, endpoint: Endpoint, config: EndpointConfig) -> str | None:
@@ -136,7 +131,7 @@ class Hosting:
         try:
             await create_group(self._platform.around.logs, _group(endpoint))
             await asyncio.sleep(self._platform.config.cold_start)
-            await deployment.start(self._variants(endpoint, config, deployment.path), self.session)
+            await deployment.start(self._variants(endpoint, config, deployment.path))
             self._serving[endpoint.name] = deployment
         except JobFailure as failure:
             return str(failure)

@@ -105,7 +105,8 @@ class LogStream:
 
     async def copy(self, source: asyncio.StreamReader) -> None:
         """Everything that the source gives; all of it is in CloudWatch when this returns."""
-        await self._logs.create_log_stream(**self._stream)
+        with contextlib.suppress(self._logs.exceptions.ResourceAlreadyExistsException):
+            await self._logs.create_log_stream(**self._stream)
         sender = asyncio.create_task(self._send())
         reader = asyncio.create_task(self._read(source))
         try:

@@ -21,7 +21,7 @@ from aiobotocore.config import AioConfig
 
 from smexec.local.config import ServiceConfig
 from smexec.local.containers import engine_named
-from smexec.local.host import HostRun, Surroundings
+from smexec.local.host import GATE, HostRun, Surroundings
 from smexec.local.jobs import DOWNLOADING_IMAGE, LAUNCHING, PREPARING, Interruption, Job
 from smexec.local.layout import JobFailure
 from smexec.local.limits import WarmPools, take_capacity_error
@@ -82,7 +82,8 @@ async def running_platform(
         engine.prepare()
         for group in (TRAINING, PROCESSING, TRANSFORM):
             await create_group(logs, group)
-        around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url)
+        gate = directory / GATE
+        around = Surroundings(engine, Storage(s3), logs, config.region, endpoint_url, gate)
         yield Platform(config, directory, warm_pools, around)
 
 

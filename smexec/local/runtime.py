@@ -13,12 +13,17 @@ from smexec.local.config import ServiceConfig
 from smexec.local.hosting import Hosting, Variant
 from smexec.local.logs import ENDPOINTS
 from smexec.local.model import ServiceError
+from smexec.local.serving_host import Answer
 
 MAX_BODY = 6_291_456
-INVOKE_SECONDS = 60.0
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container primary. Review the latency "
     "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+)
+NO_RESPONSE = (
+    "Amazon SageMaker could not get a response from the {endpoint} endpoint. This can occur when CPU or "
+    "memory utilization is high. To check your utilization, see Amazon CloudWatch. To fix this problem, use "
+    "an instance type with more CPU capacity or memory."
 )
 
 _PREFIX = "X-Amzn-SageMaker-"
@@ -43,23 +48,23 @@ class Runtime:
             raise ServiceError("413", f"HTTP content length exceeded {MAX_BODY} bytes.", 413)
         variant = self._variant(endpoint, headers.get(f"{_PREFIX}Target-Variant"))
         passed = {name: headers[name] for name in _PASSED_ON if name in headers}
-        status, answered, content = await self._asked(endpoint, variant, passed, body)
-        if status >= 400:  # noqa: PLR2004  (of HTTP)
-            raise self._model_error(endpoint, status, content.decode("utf-8", "replace"))
-        back = {name: answered[name] for name in _HANDED_BACK if name in answered}
-        return web.Response(body=content, headers={**back, "x-Amzn-Invoked-Production-Variant": variant.name})
+        answer = await self._asked(endpoint, variant, passed, body)
+        if answer.status >= 400:  # noqa: PLR2004  (of HTTP)
+            raise self._model_error(endpoint, answer.status, answer.content.decode("utf-8", "replace"))
+        back = {name: answer.headers[name] for name in _HANDED_BACK if name in answer.headers}
+        back["x-Amzn-Invoked-Production-Variant"] = variant.name
+        return web.Response(body=answer.content, headers=back)
 
     async def _asked(
         self, endpoint: str, variant: Variant, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        url, timeout = f"{variant.server.url}/invocations", aiohttp.ClientTimeout(total=INVOKE_SECONDS)
+    ) -> Answer:
         try:
-            async with self._hosting.session.post(url, data=body, headers=headers, timeout=timeout) as answer:
-                return answer.status, answer.headers, await answer.read()
+            seconds = self._config.invocation_timeout
+            return await variant.server.ask("/invocations", body, headers, seconds=seconds)
         except asyncio.TimeoutError:
             raise self._model_error(endpoint, 0, TIMED_OUT) from None
-        except aiohttp.ClientError as error:
-            raise self._model_error(endpoint, 0, str(error)) from None
+        except aiohttp.ClientError:
+            raise self._model_error(endpoint, 0, NO_RESPONSE.format(endpoint=endpoint)) from None
 
     def _variant(self, endpoint: str, name: str | None) -> Variant:
         deployment = self._hosting.serving(endpoint)

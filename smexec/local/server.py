@@ -27,7 +27,9 @@ from smexec.local.api import Api, Desk, TagApi
 from smexec.local.checks import PRINCIPAL, Preconditions
 from smexec.local.config import ServiceConfig
 from smexec.local.control import ControlApi
+from smexec.local.doors import gate
 from smexec.local.front import Front
+from smexec.local.host import GATE
 from smexec.local.hosting import Hosting
 from smexec.local.jobs import Job
 from smexec.local.limits import WarmPools
@@ -160,6 +162,9 @@ class Service:
         self.endpoint_url = "http://{}:{}".format(*listener.getsockname()[:2])
         scratch = tempfile.TemporaryDirectory(prefix="smexec-local-", ignore_cleanup_errors=True)
         directory = Path(stack.enter_context(scratch))
+        listeners = [listener]
+        if made := gate(directory / GATE):
+            listeners.append(stack.enter_context(made))
         moto = await stack.enter_async_context(MotoServer(directory, self.config.account))
         await stack.enter_async_context(self._watched(moto))
         s3, iam = await self._clients(stack, moto.url)
@@ -187,7 +192,7 @@ class Service:
             traffic=self.traffic,
             account=self.config.account,
         )
-        await stack.enter_async_context(front.serving(listener))
+        await stack.enter_async_context(front.serving(*listeners))
         # The last to start and the first to end: a job's container talks to the service until its end.
         stack.push_async_callback(self._end_jobs)
 

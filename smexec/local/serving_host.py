@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import tarfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import aiohttp
 
 from smexec.local import layout as layouts
 from smexec.local.containers import Spec
+from smexec.local.doors import door
 from smexec.local.host import ContainerRun, Surroundings
 from smexec.local.layout import JobFailure, Layout
 from smexec.local.logs import LogStream
@@ -24,15 +26,24 @@ from smexec.local.transfer import Location, Storage, failing_as, fetch_channel, 
 STOP_SECONDS = 30.0  # between SIGTERM and SIGKILL
 PING_SECONDS = 2.0  # for one answer
 PING_PAUSE = 0.05  # between two health checks of a container that starts
-PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
-"""The platform's way to say that a container must listen elsewhere than on 8080: here containers share the
-machine's ports.
-"""
+RESTART_PAUSE = 0.2  # before another container takes the place of one that has ended
+NO_HEADERS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a container has answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class ModelServer:
-    """One container. Its log's stream begins as told; the directory is its own, and empty; the variables of
-    ``environment`` win over the model's.
+    """A container that serves, and those that take its place when it ends.
+
+    Its log's stream begins as told; the directory is its own, and empty; the variables of ``environment`` win
+    over the model's.
     """
 
     def __init__(
@@ -48,28 +59,31 @@ class ModelServer:
         self._environment = environment or {}
         self._model = model
         self._definition: Mapping[str, Any] = model.containers[0]
+        self._isolated: bool = model.request.get("EnableNetworkIsolation", False)
         self._around = around
         self._layout = Layout(directory)
-        self._port = free_port()
-        self._container = ContainerRun(around, LogStream(around.logs, group, f"{stream}/{self.instance}"))
-        self._running: asyncio.Task[int] | None = None
+        self._log = (group, f"{stream}/{self.instance}")
+        self._socket = around.gate.with_name(self.instance)
+        self._container = self._new_container()
+        self._running: asyncio.Task[None] | None = None
+        self._in_service = False
+        self._asked = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._port}"
-
-    async def start(self, session: aiohttp.ClientSession, seconds: float) -> bool:
-        """Whether it is healthy, which it has that much time to become.
+    async def start(self, seconds: float) -> bool:
+        """Whether it is healthy, which it has that much time to become. One that ends before is not.
 
         Raises:
-            JobFailure: the model data cannot be had.
+            JobFailure: the model data cannot be had, or the container cannot be started.
         """
         self._layout.make()
         if url := data_url(self._definition):
             await fetch_model(self._around.storage, url, self._layout)
-        self._running = asyncio.create_task(self._container.run(self._spec()))
-        healthy = asyncio.create_task(self._healthy(session))
+        self._door = await door(self._around, self._socket, isolated=self._isolated)
+        self._session = self._door.session()
+        self._running = asyncio.create_task(self._keep_running())
+        healthy = asyncio.create_task(self._healthy())
         try:
             done, _ = await asyncio.wait(
                 {self._running, healthy}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
@@ -79,47 +93,87 @@ class ModelServer:
             await asyncio.gather(healthy, return_exceptions=True)
         if self._running in done:
             self._running.result()  # raises what kept it from being started
-        return healthy in done
+        self._in_service = healthy in done
+        return self._in_service
+
+    async def ask(
+        self, path: str, body: bytes | None = None, headers: Mapping[str, str] = NO_HEADERS, *, seconds: float
+    ) -> Answer:
+        """GET, or POST a body.
+
+        Raises:
+            aiohttp.ClientError: nobody answers, or not to the end.
+            asyncio.TimeoutError: it takes longer than that.
+        """
+        method, timeout = "GET" if body is None else "POST", aiohttp.ClientTimeout(total=seconds)
+        self._asked += 1
+        self._idle.clear()
+        try:
+            async with self._session.request(
+                method, path, data=body, headers=headers, timeout=timeout
+            ) as answer:
+                return Answer(answer.status, answer.headers, await answer.read())
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until it has answered all that it was asked."""
+        await self._idle.wait()
 
     async def stop(self, grace: float) -> None:
         """SIGTERM, that much time to react, SIGKILL."""
         if self._running is None:
             return
+        self._in_service = False
         self._container.terminate()
         await asyncio.wait({self._running}, timeout=grace)
         self._container.kill()
         await asyncio.gather(self._running, return_exceptions=True)
+        await self._session.close()
+        self._socket.unlink(missing_ok=True)
 
-    async def _healthy(self, session: aiohttp.ClientSession) -> None:
-        while not await self._answers(session):  # noqa: ASYNC110  (it is a container's news)
+    async def _keep_running(self) -> None:
+        await self._container.run(self._spec())
+        while await self._is_wanted_again():
+            self._container = self._new_container()
+            await self._container.run(self._spec())
+
+    async def _is_wanted_again(self) -> bool:
+        """Whether another container is to take the place of the one that has ended."""
+        if self._in_service:
+            await asyncio.sleep(RESTART_PAUSE)
+        return self._in_service
+
+    async def _healthy(self) -> None:
+        while not await self._answers():  # noqa: ASYNC110  (it is a container's news)
             await asyncio.sleep(PING_PAUSE)
 
-    async def _answers(self, session: aiohttp.ClientSession) -> bool:
-        timeout = aiohttp.ClientTimeout(total=PING_SECONDS)
+    async def _answers(self) -> bool:
         try:
-            async with session.get(f"{self.url}/ping", timeout=timeout) as answer:
-                return answer.ok
+            return (await self.ask("/ping", seconds=PING_SECONDS)).status == HTTPStatus.OK
         except (aiohttp.ClientError, asyncio.TimeoutError):
             return False
 
+    def _new_container(self) -> ContainerRun:
+        return ContainerRun(self._around, LogStream(self._around.logs, *self._log))
+
     def _spec(self) -> Spec:
-        network = not self._model.request.get("EnableNetworkIsolation", False)
-        own = {
-            PORT_VARIABLE: str(self._port),
-            **self._definition.get("Environment", {}),
-            **self._environment,
-        }
+        own = {**self._door.environment, **self._definition.get("Environment", {}), **self._environment}
         platform = layouts.common_environment(own, self.instance, self._around.region)
         return Spec(
-            name=f"{self._model.name}-{self.instance}",
+            # An engine may take a moment to forget the container before: names differ.
+            name=f"{self._model.name}-{uuid.uuid4().hex[:17]}",
             image=self._definition["Image"],
             entrypoint=(),
             arguments=["serve"],
-            environment={**(self._around.reach() if network else {}), **platform},
+            environment={**({} if self._isolated else self._around.reach()), **platform},
             opt_ml=self._layout.opt_ml,
             workdir=self._layout.workdir,
             mounts=self._layout.mounts(),
             hostname=self.instance,
+            relays=self._door.relays,
         )
 
 
@@ -167,10 +221,3 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, directory: Pat
     with content, target.open("wb") as file:
         shutil.copyfileobj(content, file)
     target.chmod(member.mode & 0o777)
-
-
-def free_port() -> int:
-    """One on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

@@ -74,6 +74,7 @@ class Plan(TypedDict):
     read_only: list[str]  # paths below OPT_ML
     files: dict[str, str]  # path in the container -> file to be seen there, if there is one
     hostname: str
+    relays: list[str]  # addresses, two and two, that connect its network with this machine; see relay.py
     end: list[str]  # for a real container: the engine's command that kills it; else empty
 
 
@@ -81,13 +82,13 @@ def main() -> int:
     """Read the plan, run it, return the exit code."""
     plan = read_plan()
     signals = Signals()
-    if plan["end"]:
-        return run_engine(plan, signals)
-    adopt_orphans()
     try:
         enter_namespaces(plan["namespaces"])
     except OSError as error:
         return broken(error)
+    if plan["end"]:
+        return run_engine(plan, signals)
+    adopt_orphans()
     if "pid" not in plan["namespaces"]:
         return run_command(plan, signals)
     first = os.fork()
@@ -158,6 +159,8 @@ class Signals:
 
 def run_command(plan: Plan, signals: Signals) -> int:
     """The command itself, to its end and that of everything it has started."""
+    if not is_joined(plan):
+        return BROKEN
     main_process = os.fork()
     if main_process == 0:
         become(plan)
@@ -183,6 +186,8 @@ def follow(main_process: int, signals: Signals) -> int:
 
 def run_engine(plan: Plan, signals: Signals) -> int:
     """An engine's client, which hands SIGTERM on to its container; killing is the engine's business."""
+    if not is_joined(plan):
+        return BROKEN
     client = os.fork()
     if client == 0:
         become(plan)
@@ -199,6 +204,22 @@ def run_engine(plan: Plan, signals: Signals) -> int:
                 call(plan["end"], plan["environment"])
             return exit_code(status)
     raise AssertionError("orders never end")
+
+
+def is_joined(plan: Plan) -> bool:
+    """Start what joins the container's network with this machine; whether it is ready."""
+    if not plan["relays"]:
+        return True
+    readable, writable = os.pipe()
+    if os.fork() == 0:
+        die_with_parent()
+        os.set_inheritable(writable, True)
+        relay = os.path.join(os.path.dirname(__file__), "relay.py")
+        execute([sys.executable, "-I", "-S", relay, str(writable), *plan["relays"]], dict(os.environ))
+    os.close(writable)
+    said = os.read(readable, 1)
+    os.close(readable)
+    return bool(said)
 
 
 def call(command: list[str], environment: dict[str, str]) -> None:
@@ -271,8 +292,6 @@ def become(plan: Plan) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if "mount" in plan["namespaces"]:
             mount_world(plan)
-        if "network" in plan["namespaces"]:
-            bring_loopback_up()
         if "uts" in plan["namespaces"]:
             socket.sethostname(plan["hostname"])
         os.chdir(plan["workdir"])
@@ -340,6 +359,8 @@ def enter_namespaces(names: list[str]) -> None:
         write_file("/proc/self/setgroups", "deny")
         write_file("/proc/self/uid_map", f"0 {user} 1")
         write_file("/proc/self/gid_map", f"0 {group} 1")
+    if "network" in names:
+        bring_loopback_up()
 
 
 def write_file(path: str, text: str) -> None:

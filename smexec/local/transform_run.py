@@ -13,13 +13,13 @@ from smexec.local.host import HostRun, Surroundings
 from smexec.local.layout import Host, JobFailure, hosts_of
 from smexec.local.logs import TRANSFORM
 from smexec.local.run import Run, cancelled
-from smexec.local.runtime import INVOKE_SECONDS
 from smexec.local.serving import PING_SECONDS
 from smexec.local.serving_host import ModelServer
 from smexec.local.transfer import Location, Transfer, failing_as, plan_channel
 from smexec.local.transform import TransformJob, assembled, payloads
 
 TIMEOUT = "InvocationsTimeoutInSeconds"
+INVOKE_SECONDS = 600.0  # unless the job says otherwise
 
 
 class TransformRun(Run[TransformJob]):
@@ -84,14 +84,13 @@ class TransformHost(HostRun):
         return f"InternalServerError: exit code {code}"
 
     async def _work(self) -> None:
-        async with aiohttp.ClientSession() as session:
-            if not await self._server.start(session, PING_SECONDS):
-                raise JobFailure("AlgorithmError: the container did not pass the ping health check")
-            for transfer in self._transfers:
-                if not transfer.location.key.endswith("/"):
-                    await self._transform(session, transfer)
+        if not await self._server.start(PING_SECONDS):
+            raise JobFailure("AlgorithmError: the container did not pass the ping health check")
+        for transfer in self._transfers:
+            if not transfer.location.key.endswith("/"):
+                await self._transform(transfer)
 
-    async def _transform(self, session: aiohttp.ClientSession, transfer: Transfer) -> None:
+    async def _transform(self, transfer: Transfer) -> None:
         """One object; its answers stay in the order of its records."""
         with failing_as("ClientError: Bad input data"):
             content = b"".join([chunk async for chunk in self._around.storage.chunks(transfer.location)])
@@ -100,7 +99,7 @@ class TransformHost(HostRun):
 
         async def ask(body: bytes) -> bytes:
             async with places:
-                return await self._answer(session, body)
+                return await self._answer(body)
 
         asking = [asyncio.create_task(ask(body)) for body in bodies]
         try:
@@ -109,25 +108,20 @@ class TransformHost(HostRun):
             await cancelled(*asking)
         await self._store(transfer, assembled(answers, self._request))
 
-    async def _answer(self, session: aiohttp.ClientSession, body: bytes) -> bytes:
+    async def _answer(self, body: bytes) -> bytes:
         given, output = self._request["TransformInput"], self._request["TransformOutput"]
         headers = {"Content-Type": given.get("ContentType"), "Accept": output.get("Accept")}
+        headers = {name: value for name, value in headers.items() if value}
         seconds = self._request.get("ModelClientConfig", {}).get(TIMEOUT, INVOKE_SECONDS)
         try:
-            async with session.post(
-                f"{self._server.url}/invocations",
-                data=body,
-                headers={name: value for name, value in headers.items() if value},
-                timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as answer:
-                content = await answer.read()
+            answer = await self._server.ask("/invocations", body, headers, seconds=seconds)
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
             raise JobFailure(f"AlgorithmError: the container did not answer: {error!r}") from error
-        if not answer.ok:
-            kind = "ClientError" if answer.status < 500 else "AlgorithmError"  # noqa: PLR2004  (of HTTP)
-            said = content.decode("utf-8", "replace")
+        if answer.status >= 400:  # noqa: PLR2004  (of HTTP)
+            kind = "ClientError" if answer.status < 500 else "AlgorithmError"  # noqa: PLR2004
+            said = answer.content.decode("utf-8", "replace")
             raise JobFailure(f"{kind}: the container answered {answer.status}: {said}")
-        return content
+        return answer.content
 
     async def _store(self, transfer: Transfer, content: bytes) -> None:
         file = self._directory / "answer"

@@ -39,6 +39,7 @@ class ServiceProcess:
         if not line:
             raise RuntimeError(f"the service did not start: {self.process.communicate()[1]}")
         self.info: dict[str, Any] = json.loads(line)
+        self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +64,12 @@ class ServiceProcess:
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": retries + 1}, **config),
         )
+
+    def shared_client(self, name: str) -> Any:
+        """The one of that name that all tests of the service share."""
+        if name not in self._clients:
+            self._clients[name] = self.client(name)
+        return self._clients[name]
 
     def control(self, route: str, order: Any = None, method: str | None = None) -> Any:
         """One control request; ValueError with the answer if it is refused."""
@@ -114,10 +121,11 @@ def aws(shared_process: ServiceProcess) -> Iterator[ServiceProcess]:
     yield shared_process
     shared_process.control("faults", method="DELETE")
     live = {"rates", "quotas", "spot_quotas", "warm_pool_quotas", "processing_quotas", "image"}
-    live |= {"transform_quotas", "delays", "capacity_errors"}
+    live |= {"transform_quotas", "endpoint_quotas", "delays", "capacity_errors"}
     present = shared_process.control("configure", {})
     back: dict[str, Any] = {name: dict.fromkeys(present[name]) | settings[name] for name in live}
     scalars = {"max_runtime_quota", "release_delay", "cold_start", "warm_start", "stop_grace"}
+    scalars |= {"invocation_timeout"}
     shared_process.control("configure", back | {name: settings[name] for name in scalars})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-NUMBERS = itertools.count()
+from tests.local.client import NUMBERS, Client
+
 IN, OUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 WAIT = "echo up; trap 'echo bye > /opt/ml/processing/output/end; exit 0' TERM; while :; do sleep 0.01; done"
 
 
-class Client:
+class Processing(Client):
     """boto3 and the control API, in the words of these tests."""
-
-    def __init__(self, service: Any) -> None:
-        self.service = service
-        self.bucket = service.info["bucket"]
-        self.sagemaker = service.client("sagemaker")
-        self.s3 = service.client("s3")
-        self.logs = service.client("logs")
 
     def request(self, *command: str, image: str = "image:tag", **changes: Any) -> dict[str, Any]:
         """The members of a valid request, under a new name; what is None is left out."""
@@ -32,7 +25,7 @@ class Client:
         members = {
             "ProcessingJobName": f"processing-{next(NUMBERS)}",
             "AppSpecification": application,
-            "RoleArn": self.service.info["role"],
+            "RoleArn": self.role,
             "ProcessingResources": {"ClusterConfig": cluster},
             **changes,
         }
@@ -52,41 +45,17 @@ class Client:
     def run(self, script: str, **changes: Any) -> dict[str, Any]:
         return self.end(self.create(script, **changes))
 
-    def refused(self, request: dict[str, Any]) -> str:
-        with pytest.raises(ClientError) as caught:
-            self.sagemaker.create_processing_job(**request)
-        return str(caught.value)
-
-    def put(self, **objects: str) -> str:
-        prefix = f"processing-input-{next(NUMBERS)}"
-        for name, content in objects.items():
-            self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}/{name}", Body=content.encode())
-        return f"s3://{self.bucket}/{prefix}"
+    def refusal(self, request: dict[str, Any]) -> str:
+        return str(self.refused(self.sagemaker.create_processing_job, **request))
 
     def output(self, mode: str = "EndOfJob") -> tuple[str, dict[str, Any]]:
         """A new prefix, and the members that make /opt/ml/processing/output go there."""
-        uri = f"s3://{self.bucket}/processing-output-{next(NUMBERS)}"
+        uri = f"s3://{self.bucket}/processing-output-{next(NUMBERS)}/"
         in_s3 = {"S3Uri": uri, "LocalPath": OUT, "S3UploadMode": mode}
         return uri, {"ProcessingOutputConfig": {"Outputs": [{"OutputName": "out", "S3Output": in_s3}]}}
 
-    def stored(self, uri: str) -> dict[str, str]:
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        listed = self.s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", ())
-        return {
-            item["Key"].removeprefix(prefix + "/"): self.s3.get_object(Bucket=bucket, Key=item["Key"])["Body"]
-            .read()
-            .decode()
-            for item in listed
-        }
-
     def lines(self, name: str) -> list[str]:
-        group = {"logGroupName": "/aws/sagemaker/ProcessingJobs"}
-        streams = self.logs.describe_log_streams(**group, logStreamNamePrefix=f"{name}/algo-1-")["logStreams"]
-        return [
-            event["message"]
-            for stream in streams
-            for event in self.logs.get_log_events(**group, logStreamName=stream["logStreamName"])["events"]
-        ]
+        return self.logged("/aws/sagemaker/ProcessingJobs", f"{name}/algo-1-")
 
 
 def an_input(uri: str, name: str = "data", path: str = IN, **changes: Any) -> dict[str, Any]:
@@ -94,19 +63,12 @@ def an_input(uri: str, name: str = "data", path: str = IN, **changes: Any) -> di
     return {"InputName": name, "S3Input": in_s3}
 
 
-@pytest.fixture(scope="module")
-def clients(shared_process: Any) -> Client:
-    return Client(shared_process)
-
-
 @pytest.fixture
-def client(aws: Any, clients: Client) -> Client:
-    """With settings and counts of the test's own; the clients themselves take long to make."""
-    assert clients.service is aws
-    return clients
+def client(aws: Any) -> Processing:
+    return Processing(aws)
 
 
-def test_a_whole_life(client: Client) -> None:
+def test_a_whole_life(client: Processing) -> None:
     uri, output = client.output()
     data = client.put(a="1\n", b="2\n")
     job = client.run(
@@ -122,13 +84,13 @@ def test_a_whole_life(client: Client) -> None:
     assert "FailureReason" not in job
     assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
     assert job["CreationTime"] <= job["ProcessingStartTime"] <= job["ProcessingEndTime"]
-    assert client.stored(uri) == {"sum": "1\n2\n"}
+    assert client.stored(uri) == {"sum": b"1\n2\n"}
     assert client.lines(name) == ["done"]
     tags = client.sagemaker.list_tags(ResourceArn=job["ProcessingJobArn"])["Tags"]
     assert tags == [{"Key": "team", "Value": "a"}]
 
 
-def test_the_container_finds_its_configuration(client: Client) -> None:
+def test_the_container_finds_its_configuration(client: Processing) -> None:
     job = client.run(
         "cat /opt/ml/config/resourceconfig.json; echo; cat /opt/ml/config/processingjobconfig.json; echo;"
         ' echo "$MINE $AWS_REGION"; ls /opt/ml',
@@ -142,7 +104,7 @@ def test_the_container_finds_its_configuration(client: Client) -> None:
     assert directories == ["config", "output", "processing"]
 
 
-def test_arguments_follow_the_entry_point(client: Client) -> None:
+def test_arguments_follow_the_entry_point(client: Processing) -> None:
     request = client.request("echo", "a")
     request["AppSpecification"]["ContainerArguments"] = ["--year", "2025"]
     client.sagemaker.create_processing_job(**request)
@@ -150,7 +112,7 @@ def test_arguments_follow_the_entry_point(client: Client) -> None:
     assert client.lines(request["ProcessingJobName"]) == ["a --year 2025"]
 
 
-def test_an_image_gives_the_command_and_the_files(client: Client, tmp_path: Path) -> None:
+def test_an_image_gives_the_command_and_the_files(client: Processing, tmp_path: Path) -> None:
     manifest = {
         "entrypoint": ["sh", "/opt/ml/entry.sh"],
         "cmd": ["by", "itself"],
@@ -166,17 +128,17 @@ def test_an_image_gives_the_command_and_the_files(client: Client, tmp_path: Path
     assert client.lines(request["ProcessingJobName"]) == ["yes kept by itself"]
 
 
-def test_a_failure_tells_what_the_container_told(client: Client) -> None:
+def test_a_failure_tells_what_the_container_told(client: Processing) -> None:
     uri, output = client.output()
     job = client.run(f"echo half > {OUT}/half; printf 'no rows' > /opt/ml/output/message; exit 3", **output)
     assert job["ProcessingJobStatus"] == "Failed"
     assert job["FailureReason"] == "AlgorithmError: no rows, exit code: 3"
     assert job["ExitMessage"] == "no rows"
-    assert client.stored(uri) == {"half": "half\n"}
+    assert client.stored(uri) == {"half": b"half\n"}
     assert client.run("exit 1")["FailureReason"].startswith("AlgorithmError: See job logs")
 
 
-def test_a_stop_is_a_sigterm_and_keeps_the_output(client: Client) -> None:
+def test_a_stop_is_a_sigterm_and_keeps_the_output(client: Processing) -> None:
     client.service.control("configure", {"stop_grace": 60})
     uri, output = client.output("Continuous")
     name = client.create(WAIT, **output)
@@ -185,17 +147,17 @@ def test_a_stop_is_a_sigterm_and_keeps_the_output(client: Client) -> None:
         pass
     client.sagemaker.stop_processing_job(ProcessingJobName=name)
     assert client.end(name)["ProcessingJobStatus"] == "Stopped"
-    assert client.stored(uri) == {"end": "bye\n"}
+    assert client.stored(uri) == {"end": b"bye\n"}
     with pytest.raises(ClientError, match="because the processing job is in status Stopped"):
         client.sagemaker.stop_processing_job(ProcessingJobName=name)
 
 
-def test_time_runs_out(client: Client) -> None:
+def test_time_runs_out(client: Processing) -> None:
     job = client.run("sleep 60", StoppingCondition={"MaxRuntimeInSeconds": 1})
     assert job["ProcessingJobStatus"] == "Stopped"
 
 
-def test_outputs_of_several_hosts_meet(client: Client) -> None:
+def test_outputs_of_several_hosts_meet(client: Processing) -> None:
     uri, output = client.output()
     cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
     job = client.run(
@@ -205,26 +167,26 @@ def test_outputs_of_several_hosts_meet(client: Client) -> None:
         **output,
     )
     assert job["ProcessingJobStatus"] == "Completed"
-    assert client.stored(uri) == {"a": "1", "b": "2"}
+    assert client.stored(uri) == {"a": b"1", "b": b"2"}
 
 
-def test_a_name_is_taken_and_listed(client: Client) -> None:
+def test_a_name_is_taken_and_listed(client: Processing) -> None:
     name = client.end(client.create("true"))["ProcessingJobName"]
-    taken = client.refused(client.request("true", ProcessingJobName=name))
+    taken = client.refusal(client.request("true", ProcessingJobName=name))
     assert "ResourceInUse" in taken
     assert "Job name must be unique within an AWS account and region" in taken
     listed = client.sagemaker.list_processing_jobs(NameContains=name, StatusEquals="Completed")
     assert [one["ProcessingJobName"] for one in listed["ProcessingJobSummaries"]] == [name]
 
 
-def test_an_unknown_name_is_a_validation_error(client: Client) -> None:
+def test_an_unknown_name_is_a_validation_error(client: Processing) -> None:
     with pytest.raises(ClientError, match=r"ValidationException.*Could not find requested job with name: no"):
         client.sagemaker.describe_processing_job(ProcessingJobName="no")
 
 
-def test_a_quota_of_its_own(client: Client) -> None:
+def test_a_quota_of_its_own(client: Processing) -> None:
     client.service.control("configure", {"processing_quotas": {"ml.m5.large": 0}})
-    refused = client.refused(client.request("true"))
+    refused = client.refusal(client.request("true"))
     assert "ResourceLimitExceeded" in refused
     assert "'ml.m5.large for processing job usage' is 0 Instances" in refused
 
@@ -240,7 +202,7 @@ def test_a_quota_of_its_own(client: Client) -> None:
         ([{"InputName": "data"}], "Input data must be in S3"),
     ],
 )
-def test_inputs_are_checked(client: Client, inputs: list[dict[str, Any]], problem: str) -> None:
-    refused = client.refused(client.request("true", ProcessingInputs=inputs))
+def test_inputs_are_checked(client: Processing, inputs: list[dict[str, Any]], problem: str) -> None:
+    refused = client.refusal(client.request("true", ProcessingInputs=inputs))
     assert "ValidationException" in refused
     assert problem in refused

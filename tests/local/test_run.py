@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import sys
 import tarfile
@@ -22,8 +21,8 @@ from smexec.local.run import CAPACITY_ERROR, INTERNAL_ERROR, Platform, run_job
 from smexec.local.training import TrainingJob, with_defaults
 from smexec.local.training_run import TrainingRun
 from smexec.local.transfer import Storage
+from tests.local.client import Client
 
-NUMBERS = itertools.count()
 WAIT = "echo up; while :; do sleep 0.01; done"
 SPOT = {
     "EnableManagedSpotTraining": True,
@@ -31,15 +30,8 @@ SPOT = {
 }
 
 
-class Client:
+class Training(Client):
     """boto3 and the control API, in the words of these tests."""
-
-    def __init__(self, service: Any) -> None:
-        self.service = service
-        self.bucket = service.info["bucket"]
-        self.sagemaker = service.client("sagemaker")
-        self.s3 = service.client("s3")
-        self.logs = service.client("logs")
 
     def create(self, script: str, **changes: Any) -> str:
         """Start a job whose command is a shell script; its name."""
@@ -75,47 +67,15 @@ class Client:
 
     def lines(self, name: str, host: str = "algo-1") -> list[str]:
         """What a host has written, over all attempts."""
-        group = {"logGroupName": "/aws/sagemaker/TrainingJobs"}
-        streams = self.logs.describe_log_streams(**group, logStreamNamePrefix=f"{name}/{host}-")["logStreams"]
-        names = sorted(stream["logStreamName"] for stream in streams)
-        return [
-            event["message"]
-            for stream in names
-            for event in self.logs.get_log_events(**group, logStreamName=stream, startFromHead=True)["events"]
-        ]
-
-    def put(self, **objects: str) -> str:
-        """Objects under a prefix of their own; its URI."""
-        prefix = f"input-{next(NUMBERS)}"
-        for name, content in objects.items():
-            self.s3.put_object(Bucket=self.bucket, Key=f"{prefix}/{name}", Body=content.encode())
-        return f"s3://{self.bucket}/{prefix}/"
-
-    def stored(self, uri: str) -> dict[str, bytes]:
-        """The objects below a URI."""
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        listed = self.s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", ())
-        return {
-            item["Key"].removeprefix(prefix): self.s3.get_object(Bucket=bucket, Key=item["Key"])[
-                "Body"
-            ].read()
-            for item in listed
-        }
+        return self.logged("/aws/sagemaker/TrainingJobs", f"{name}/{host}-")
 
     def output(self, name: str) -> dict[str, bytes]:
         return self.stored(f"s3://{self.bucket}/output/{name}/output/")
 
 
-@pytest.fixture(scope="module")
-def clients(shared_process: Any) -> Client:
-    return Client(shared_process)
-
-
 @pytest.fixture
-def client(aws: Any, clients: Client) -> Client:
-    """With settings and counts of the test's own; the clients themselves take long to make."""
-    assert clients.service is aws
-    return clients
+def client(aws: Any) -> Training:
+    return Training(aws)
 
 
 def statuses(job: dict[str, Any]) -> list[str]:
@@ -134,13 +94,13 @@ def unpacked(archive: bytes) -> dict[str, bytes]:
 
 
 class TestALife:
-    def test_its_statuses(self, client: Client) -> None:
+    def test_its_statuses(self, client: Training) -> None:
         job = client.run("true")
         assert job["TrainingJobStatus"] == "Completed"
         assert statuses(job) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
         assert "FailureReason" not in job
 
-    def test_an_image_of_the_services_own_is_told_to_train(self, client: Client, tmp_path: Path) -> None:
+    def test_an_image_of_the_services_own_is_told_to_train(self, client: Training, tmp_path: Path) -> None:
         (tmp_path / "image.json").write_text('{"entrypoint": ["echo", "asked to"]}')
         client.service.control("configure", {"image": {"echo:1": str(tmp_path)}})
         request = client.service.job()
@@ -149,7 +109,7 @@ class TestALife:
         assert client.end(request["TrainingJobName"])["TrainingJobStatus"] == "Completed"
         assert client.lines(request["TrainingJobName"]) == ["asked to train"]
 
-    def test_its_output(self, client: Client) -> None:
+    def test_its_output(self, client: Training) -> None:
         job = client.run(
             "echo m > /opt/ml/model/m; mkdir -p /opt/ml/output/data/x; echo d > /opt/ml/output/data/x/d"
         )
@@ -158,12 +118,12 @@ class TestALife:
         assert unpacked(output["output.tar.gz"]) == {"x/d": b"d\n"}
         assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/output/model.tar.gz")
 
-    def test_its_output_uncompressed(self, client: Client) -> None:
+    def test_its_output_uncompressed(self, client: Training) -> None:
         output = {"S3OutputPath": f"s3://{client.bucket}/output", "CompressionType": "NONE"}
         job = client.run("echo m > /opt/ml/model/m", OutputDataConfig=output)
         assert client.output(job["TrainingJobName"]) == {"model/m": b"m\n"}
 
-    def test_its_channels(self, client: Client) -> None:
+    def test_its_channels(self, client: Training) -> None:
         uri = client.put(**{"a": "1", "deep/b": "2"})
         script = "cd /opt/ml/input/data; find . -type f | sort; cat one/a; cat ../config/inputdataconfig.json"
         job = client.run(script, InputDataConfig=[channel(uri), channel(uri + "a", "one")])
@@ -172,12 +132,12 @@ class TestALife:
         assert last.startswith("1{")
         assert set(json.loads(last[1:])) == {"train", "one"}
 
-    def test_its_logs_are_complete_when_its_end_is_seen(self, client: Client) -> None:
+    def test_its_logs_are_complete_when_its_end_is_seen(self, client: Training) -> None:
         job = client.run("i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; printf end")
         lines = client.lines(job["TrainingJobName"])
         assert lines == [str(number) for number in range(2000)] + ["end"]
 
-    def test_its_log_stream(self, client: Client) -> None:
+    def test_its_log_stream(self, client: Training) -> None:
         job = client.run("echo x")
         name = job["TrainingJobName"]
         streams = client.logs.describe_log_streams(
@@ -188,7 +148,7 @@ class TestALife:
         created = job["CreationTime"].timestamp()
         assert created <= milliseconds / 1000 + 0.001 <= job["TrainingEndTime"].timestamp() + 0.001
 
-    def test_its_environment_leads_to_the_service(self, client: Client) -> None:
+    def test_its_environment_leads_to_the_service(self, client: Training) -> None:
         job = client.run(
             "env; curl -fs $AWS_CONTAINER_CREDENTIALS_FULL_URI || true", Environment={"MINE": "x y"}
         )
@@ -200,7 +160,7 @@ class TestALife:
         assert "MINE=x y" in lines
         assert "AWS_SECRET_ACCESS_KEY" not in "".join(lines)
 
-    def test_its_command_can_use_aws(self, client: Client) -> None:
+    def test_its_command_can_use_aws(self, client: Training) -> None:
         listed = "boto3.client('s3', region_name='us-east-1').list_buckets()['Buckets']"
         code = f"import boto3; [print(bucket['Name']) for bucket in {listed}]"
         request = client.service.job(sys.executable, "-c", code)
@@ -209,14 +169,14 @@ class TestALife:
         assert job["TrainingJobStatus"] == "Completed", client.lines(request["TrainingJobName"])
         assert client.bucket in client.lines(request["TrainingJobName"])
 
-    def test_arguments(self, client: Client) -> None:
+    def test_arguments(self, client: Training) -> None:
         request = client.service.job("echo")
         request["AlgorithmSpecification"]["ContainerArguments"] = ["a b", "c"]
         client.sagemaker.create_training_job(**request)
         client.end(request["TrainingJobName"])
         assert client.lines(request["TrainingJobName"]) == ["a b c"]
 
-    def test_nothing_of_it_stays_on_the_machine(self, client: Client) -> None:
+    def test_nothing_of_it_stays_on_the_machine(self, client: Training) -> None:
         services = list(Path(tempfile.gettempdir()).glob("smexec-local-*"))
         assert services
 
@@ -230,7 +190,7 @@ class TestALife:
 
 
 class TestFailures:
-    def test_with_a_reason(self, client: Client) -> None:
+    def test_with_a_reason(self, client: Training) -> None:
         script = "printf 'too cold' > /opt/ml/output/failure; echo d > /opt/ml/output/data/d; exit 3"
         job = client.run(script)
         assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Failed"
@@ -238,33 +198,33 @@ class TestFailures:
         assert statuses(job)[-2:] == ["Uploading", "Failed"]
         assert unpacked(client.output(job["TrainingJobName"])["output.tar.gz"]) == {"d": b"d\n"}
 
-    def test_without_a_reason(self, client: Client) -> None:
+    def test_without_a_reason(self, client: Training) -> None:
         assert client.run("exit 1")["FailureReason"] == "AlgorithmError: , exit code: 1"
 
-    def test_a_killed_command(self, client: Client) -> None:
+    def test_a_killed_command(self, client: Training) -> None:
         assert client.run("kill -9 $$")["FailureReason"] == "AlgorithmError: , exit code: 137"
 
-    def test_a_killed_container(self, client: Client) -> None:
+    def test_a_killed_container(self, client: Training) -> None:
         name = client.started(WAIT)
         client.interrupt(name, "kill")
         assert client.end(name)["FailureReason"] == "AlgorithmError: , exit code: 137"
 
-    def test_a_failure_file_of_a_job_that_succeeds_says_nothing(self, client: Client) -> None:
+    def test_a_failure_file_of_a_job_that_succeeds_says_nothing(self, client: Training) -> None:
         job = client.run("echo no > /opt/ml/output/failure")
         assert job["TrainingJobStatus"] == "Completed"
 
-    def test_no_such_program(self, client: Client) -> None:
+    def test_no_such_program(self, client: Training) -> None:
         request = client.service.job("no-such-program")
         client.sagemaker.create_training_job(**request)
         assert client.end(request["TrainingJobName"])["FailureReason"].endswith("exit code: 127")
 
-    def test_an_image_without_an_entry_point(self, client: Client) -> None:
+    def test_an_image_without_an_entry_point(self, client: Training) -> None:
         request = client.service.job()
         client.sagemaker.create_training_job(**request)
         job = client.end(request["TrainingJobName"])
         assert job["FailureReason"].startswith("ClientError: the process engine has no image image:tag")
 
-    def test_input_that_has_gone_meanwhile(self, client: Client) -> None:
+    def test_input_that_has_gone_meanwhile(self, client: Training) -> None:
         client.service.control("configure", {"delays": {"Starting": 0.2}})
         uri = client.put(a="1")
         name = client.create("true", InputDataConfig=[channel(uri)])
@@ -273,14 +233,14 @@ class TestFailures:
         assert job["FailureReason"].startswith("ClientError: Data download failed")
         assert statuses(job) == ["Starting", "Downloading", "Failed"]
 
-    def test_output_that_cannot_be_kept(self, client: Client) -> None:
+    def test_output_that_cannot_be_kept(self, client: Training) -> None:
         nowhere = {"S3OutputPath": "s3://no-such-bucket/output"}
         job = client.run("echo m > /opt/ml/model/m", OutputDataConfig=nowhere)
         assert job["FailureReason"].startswith("ClientError: Artifact upload failed")
         job = client.run("echo m > /opt/ml/model/m; exit 2", OutputDataConfig=nowhere)
         assert job["FailureReason"] == "AlgorithmError: , exit code: 2"
 
-    def test_capacity(self, client: Client) -> None:
+    def test_capacity(self, client: Training) -> None:
         client.service.control("configure", {"capacity_errors": {"ml.m5.large": 1}})
         job = client.run("true")
         assert job["FailureReason"] == CAPACITY_ERROR
@@ -288,14 +248,14 @@ class TestFailures:
         assert "TrainingStartTime" not in job
         assert client.run("true")["TrainingJobStatus"] == "Completed"
 
-    def test_the_platform(self, client: Client) -> None:
+    def test_the_platform(self, client: Training) -> None:
         name = client.started(WAIT)
         client.interrupt(name, "internal-error")
         assert client.end(name)["FailureReason"] == INTERNAL_ERROR
 
 
 class TestStops:
-    def test_a_command_that_listens(self, client: Client) -> None:
+    def test_a_command_that_listens(self, client: Training) -> None:
         name = client.started(f"trap 'echo bye; echo m > /opt/ml/model/m; exit 1' TERM; {WAIT}")
         job = client.stop(name)
         assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
@@ -303,13 +263,13 @@ class TestStops:
         assert client.lines(name) == ["up", "bye"]
         assert unpacked(client.output(name)["model.tar.gz"]) == {"m": b"m\n"}
 
-    def test_a_command_that_does_not(self, client: Client) -> None:
+    def test_a_command_that_does_not(self, client: Training) -> None:
         client.service.control("configure", {"stop_grace": 0.1})
         name = client.started(f"trap '' TERM; {WAIT}")
         assert client.stop(name)["TrainingJobStatus"] == "Stopped"
 
     @pytest.mark.parametrize("phase", ["Starting", "Downloading", "Training"])
-    def test_in_any_phase(self, client: Client, phase: str) -> None:
+    def test_in_any_phase(self, client: Training, phase: str) -> None:
         client.service.control("configure", {"delays": {phase: 3600.0}})
         name = client.create("echo up")
         client.service.wait(name, phase)
@@ -318,19 +278,19 @@ class TestStops:
         uploading = ["Uploading"] if phase == "Training" else []
         assert statuses(job) == [*phases[: phases.index(phase) + 1], "Stopping", *uploading, "Stopped"]
 
-    def test_max_runtime(self, client: Client) -> None:
+    def test_max_runtime(self, client: Training) -> None:
         job = client.run(WAIT, StoppingCondition={"MaxRuntimeInSeconds": 1})
         assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
         assert client.lines(job["TrainingJobName"]) == ["up"]
 
-    def test_uploading_takes_the_time_it_takes(self, client: Client) -> None:
+    def test_uploading_takes_the_time_it_takes(self, client: Training) -> None:
         client.service.control("configure", {"delays": {"Uploading": 1.3}})
         job = client.run("true", StoppingCondition={"MaxRuntimeInSeconds": 1})
         assert job["TrainingJobStatus"] == "Completed"
 
 
 class TestSpot:
-    def test_an_interrupted_job_goes_on_with_its_checkpoints(self, client: Client) -> None:
+    def test_an_interrupted_job_goes_on_with_its_checkpoints(self, client: Training) -> None:
         uri = client.put(state="0\n")
         script = (
             "cd /opt/ml/checkpoints; cat state; ls /opt/ml/model; echo m > /opt/ml/model/m; "
@@ -347,11 +307,11 @@ class TestSpot:
         assert client.lines(name) == ["0", "up", "1"]
         assert client.stored(uri) == {"state": b"1\n"}
 
-    def test_it_waits_for_capacity(self, client: Client) -> None:
+    def test_it_waits_for_capacity(self, client: Training) -> None:
         client.service.control("configure", {"capacity_errors": {"ml.m5.large": 3}})
         assert client.run("true", **SPOT)["TrainingJobStatus"] == "Completed"
 
-    def test_but_not_for_ever(self, client: Client) -> None:
+    def test_but_not_for_ever(self, client: Training) -> None:
         client.service.control("configure", {"capacity_errors": {"ml.m5.large": -1}})
         limits = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
         job = client.run("true", **{**SPOT, "StoppingCondition": limits})
@@ -359,7 +319,7 @@ class TestSpot:
 
 
 class TestRetries:
-    def test_an_error_of_the_platform_is_tried_again(self, client: Client) -> None:
+    def test_an_error_of_the_platform_is_tried_again(self, client: Training) -> None:
         name = client.started(f"mkdir /opt/ml/model/x; {WAIT}", RetryStrategy={"MaximumRetryAttempts": 1})
         client.interrupt(name, "internal-error")
         client.service.wait(name, "Restarting", "Training")
@@ -371,7 +331,7 @@ class TestRetries:
         assert statuses(job).count("Restarting") == 1
         assert job["FailureReason"] == INTERNAL_ERROR
 
-    def test_an_error_of_the_command_is_not(self, client: Client) -> None:
+    def test_an_error_of_the_command_is_not(self, client: Training) -> None:
         job = client.run("echo up; exit 1", RetryStrategy={"MaximumRetryAttempts": 3})
         assert client.lines(job["TrainingJobName"]) == ["up"]
 
@@ -381,7 +341,7 @@ def on(count: int) -> dict[str, Any]:
 
 
 class TestSeveralHosts:
-    def test_each_knows_itself_and_the_others(self, client: Client) -> None:
+    def test_each_knows_itself_and_the_others(self, client: Training) -> None:
         script = (
             'grep -o \'"current_host": "[^"]*"\\|"hosts": [^]]*]\' /opt/ml/input/config/resourceconfig.json'
         )
@@ -390,15 +350,15 @@ class TestSeveralHosts:
             assert client.lines(name, host)[0] == f'"current_host": "{host}"'
         assert set(unpacked(client.output(name)["model.tar.gz"])) == {"algo-1", "algo-2"}
 
-    def test_they_end_together(self, client: Client) -> None:
+    def test_they_end_together(self, client: Training) -> None:
         name = client.create(f"if [ $HOSTNAME = algo-2 ]; then exit 4; fi; {WAIT}", **on(3))
         assert client.end(name)["FailureReason"] == "AlgorithmError: , exit code: 4"
 
-    def test_they_are_stopped_together(self, client: Client) -> None:
+    def test_they_are_stopped_together(self, client: Training) -> None:
         name = client.started(WAIT, **on(2))
         assert client.stop(name)["TrainingJobStatus"] == "Stopped"
 
-    def test_shards(self, client: Client) -> None:
+    def test_shards(self, client: Training) -> None:
         uri = client.put(**{name: name for name in "abcde"})
         sharded = channel(uri, source={"S3DataDistributionType": "ShardedByS3Key"})
         name = client.run("ls /opt/ml/input/data/train", InputDataConfig=[sharded], **on(2))[
@@ -407,7 +367,7 @@ class TestSeveralHosts:
         assert client.lines(name, "algo-1") == ["a", "c", "e"]
         assert client.lines(name, "algo-2") == ["b", "d"]
 
-    def test_groups(self, client: Client) -> None:
+    def test_groups(self, client: Training) -> None:
         groups = [
             {"InstanceGroupName": name, "InstanceType": "ml.m5.large", "InstanceCount": 1}
             for name in ("a", "b")
@@ -423,27 +383,27 @@ class TestSeveralHosts:
 
 
 class TestInputModes:
-    def test_fast_file(self, client: Client) -> None:
+    def test_fast_file(self, client: Training) -> None:
         uri = client.put(a="1")
         job = client.run(
             "cat /opt/ml/input/data/train/a", InputDataConfig=[channel(uri, InputMode="FastFile")]
         )
         assert client.lines(job["TrainingJobName"]) == ["1"]
 
-    def test_pipe(self, client: Client) -> None:
+    def test_pipe(self, client: Training) -> None:
         uri = client.put(a="1\n", b="2\n")
         script = "cd /opt/ml/input/data; cat train_0; cat train_1"
         job = client.run(script, InputDataConfig=[channel(uri, InputMode="Pipe")])
         assert client.lines(job["TrainingJobName"]) == ["1", "2", "1", "2"]
 
-    def test_a_pipe_that_nobody_reads(self, client: Client) -> None:
+    def test_a_pipe_that_nobody_reads(self, client: Training) -> None:
         uri = client.put(a="1")
         assert (
             client.run("true", InputDataConfig=[channel(uri, InputMode="Pipe")])["TrainingJobStatus"]
             == "Completed"
         )
 
-    def test_a_pipe_that_breaks(self, client: Client, tmp_path: Path) -> None:
+    def test_a_pipe_that_breaks(self, client: Training, tmp_path: Path) -> None:
         uri = client.put(a="1")
         read = f"until [ -e {tmp_path}/go ]; do sleep 0.01; done; cat /opt/ml/input/data/train_0"
         name = client.started(f"echo up; {read}; {WAIT}", InputDataConfig=[channel(uri, InputMode="Pipe")])
@@ -454,7 +414,7 @@ class TestInputModes:
 
 
 class TestIsolation:
-    def test_no_endpoint_and_no_credentials_but_input_and_output(self, client: Client) -> None:
+    def test_no_endpoint_and_no_credentials_but_input_and_output(self, client: Training) -> None:
         uri = client.put(a="1\n")
         script = "cat /opt/ml/input/data/train/a; env; echo m > /opt/ml/model/m"
         job = client.run(script, EnableNetworkIsolation=True, InputDataConfig=[channel(uri)])
@@ -465,7 +425,7 @@ class TestIsolation:
 
 
 class TestWarmPools:
-    def test_a_warm_start_does_not_wait_for_a_machine(self, client: Client) -> None:
+    def test_a_warm_start_does_not_wait_for_a_machine(self, client: Training) -> None:
         resources = {**on(1)["ResourceConfig"], "KeepAlivePeriodInSeconds": 600, "VolumeSizeInGB": 7}
         first = client.run("true", ResourceConfig=resources)
         assert first["WarmPoolStatus"]["Status"] == "Available"
@@ -482,6 +442,9 @@ class BrokenEngine:
     def prepare(self) -> None:
         """Nothing."""
 
+    async def gives_networks(self) -> bool:
+        return False
+
     async def start(self, spec: Spec) -> Container:
         raise ZeroDivisionError(spec.name)
 
@@ -497,7 +460,7 @@ class TestADefectOfOurs:
     ) -> None:
         job = TrainingJob(with_defaults(aws.job("true")), "arn")
         config = ServiceConfig()
-        around = Surroundings(BrokenEngine(), Storage(None), None, "us-east-1", "http://127.0.0.1:1")
+        around = Surroundings(BrokenEngine(), Storage(None), None, "us-east-1", "http://127.0.0.1:1", Path())
         await run_job(TrainingRun(job, Platform(config, tmp_path, WarmPools(config), around)))
         assert job.failure_reason == INTERNAL_ERROR
         assert "ZeroDivisionError" in caplog.text

@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import itertools
+import asyncio
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
+from smexec.local.containers import ProcessEngine
 from smexec.local.layout import JobFailure
 from smexec.local.serving_host import unpack
+from tests.local.client import NUMBERS, Client
 
-NUMBERS = itertools.count()
+own_networks = pytest.mark.skipif(
+    not asyncio.run(ProcessEngine().gives_networks()), reason="no network namespace is allowed here"
+)
 
 
-class Client:
-    """boto3 and the control API, in the words of these tests."""
+class Serving(Client):
+    """Endpoints, in the words of these tests."""
 
     def __init__(self, service: Any) -> None:
-        self.service = service
-        self.bucket = service.info["bucket"]
-        self.role = service.info["role"]
-        self.sagemaker = service.client("sagemaker")
-        self.runtime = service.client("sagemaker-runtime")
-        self.s3 = service.client("s3")
-        self.logs = service.client("logs")
-
-    def model(self, content: str = "iris", **changes: Any) -> str:
-        """A model whose archive holds that text; its name."""
-        name = f"model-{next(NUMBERS)}"
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-            member = tarfile.TarInfo("model.txt")
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content.encode()))
-        self.s3.put_object(Bucket=self.bucket, Key=f"{name}/model.tar.gz", Body=packed.getvalue())
-        url = f"s3://{self.bucket}/{name}/model.tar.gz"
-        container = {"Image": "server:1", "ModelDataUrl": url, **changes}
-        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=self.role)
-        return name
+        super().__init__(service)
+        self.runtime = service.shared_client("sagemaker-runtime")
 
     def config(self, *models: str, **changes: Any) -> str:
         name = f"config-{next(NUMBERS)}"
@@ -79,30 +63,23 @@ class Client:
         answer = self.runtime.invoke_endpoint(EndpointName=name, Body=body, **members)
         return str(answer["Body"].read().decode())
 
-    def refused(self, operation: Any, *arguments: Any, **members: Any) -> Any:
-        with pytest.raises(ClientError) as caught:
-            operation(*arguments, **members)
-        return caught.value
+    def answers(self, name: str) -> bool:
+        try:
+            return bool(self.predict(name))
+        except self.runtime.exceptions.ModelError:
+            return False
 
     def lines(self, name: str) -> list[str]:
-        group = f"/aws/sagemaker/Endpoints/{name}"
-        events = self.logs.filter_log_events(logGroupName=group)["events"]
-        return [event["message"] for event in events]
-
-
-@pytest.fixture(scope="module")
-def clients(shared_process: Any) -> Client:
-    return Client(shared_process)
+        return self.logged(f"/aws/sagemaker/Endpoints/{name}")
 
 
 @pytest.fixture
-def client(aws: Any, clients: Client, serving_image: Path) -> Client:
-    """With an image that serves; the clients themselves take long to make."""
-    assert clients.service is aws
-    return clients
+def client(aws: Any, serving_image: Path) -> Serving:
+    """With an image that serves."""
+    return Serving(aws)
 
 
-def test_a_model_serves_until_its_endpoint_is_deleted(client: Client) -> None:
+def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
     name = client.endpoint()
     endpoint = client.sagemaker.describe_endpoint(EndpointName=name)
     assert endpoint["EndpointArn"] == f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{name}"
@@ -124,7 +101,7 @@ def test_a_model_serves_until_its_endpoint_is_deleted(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("status", "side"), [(415, "client"), (500, "server")])
-def test_a_containers_error_is_a_model_error(client: Client, status: int, side: str) -> None:
+def test_a_containers_error_is_a_model_error(client: Serving, status: int, side: str) -> None:
     name = client.endpoint()
     error = client.refused(client.predict, name, f"fail{status}")
     assert error.response["Error"]["Code"] == "ModelError"
@@ -136,12 +113,55 @@ def test_a_containers_error_is_a_model_error(client: Client, status: int, side: 
     assert error.response["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{name}")
 
 
-def test_a_container_that_dies_is_a_model_error(client: Client) -> None:
-    error = client.refused(client.predict, client.endpoint(), "die")
+def test_another_container_takes_the_place_of_one_that_dies(client: Serving) -> None:
+    name = client.endpoint()
+    error = client.refused(client.predict, name, "die")
     assert error.response["Error"]["Code"] == "ModelError"
+    assert error.response["OriginalStatusCode"] == 0
+    assert f"could not get a response from the {name} endpoint." in error.response["OriginalMessage"]
+    while client.lines(name) != ["started as serve"] * 2:
+        pass
+    while not client.answers(name):
+        pass
+    assert client.wait(name, "InService")["EndpointStatus"] == "InService"
 
 
-def test_a_body_can_have_six_mebibytes(client: Client) -> None:
+def test_a_container_that_takes_too_long_is_a_model_error(client: Serving, tmp_path: Path) -> None:
+    client.service.control("configure", {"invocation_timeout": 0.1})
+    error = client.refused(client.predict, client.endpoint(), f"wait {tmp_path / 'for-ever'}")
+    assert error.response["OriginalStatusCode"] == 0
+    assert "Your invocation timed out while waiting for a response" in error.response["OriginalMessage"]
+
+
+@own_networks
+def test_containers_that_know_no_other_port_listen_on_8080_at_a_time(client: Serving) -> None:
+    """The image listens on 8080 unless it is told another port."""
+    names = [client.endpoint(client.model(content)) for content in ("first", "second")]
+    assert [client.predict(name).split()[0] for name in names] == ["first", "second"]
+
+
+@own_networks
+def test_a_network_of_its_own_leads_to_the_service_but_not_from_isolation(client: Serving) -> None:
+    url = f"{client.service.info['endpoint_url']}/_smexec/health"
+    assert client.predict(client.endpoint(), f"reach {url}") == "200"
+    isolated = client.endpoint(client.model(isolated=True))
+    assert client.predict(isolated, f"reach {url}").startswith("not reached")
+
+
+def test_where_there_are_no_networks_a_container_is_told_its_port(
+    start_service: Any, serving_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets cannot have paths as long as those of this service."""
+    scratch = tmp_path / ("long" * 30)
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with start_service(f"--image=server:1={serving_image}") as service:
+        client = Serving(service)
+        names = [client.endpoint(client.model(content)) for content in ("first", "second")]
+        assert [client.predict(name).split()[0] for name in names] == ["first", "second"]
+
+
+def test_a_body_can_have_six_mebibytes(client: Serving) -> None:
     name = client.endpoint()
     assert len(client.predict(name, "x" * 6_291_456)) > 6_291_456
     error = client.refused(client.predict, name, "x" * 6_291_457)
@@ -149,7 +169,7 @@ def test_a_body_can_have_six_mebibytes(client: Client) -> None:
     assert "HTTP content length exceeded 6291456 bytes." in str(error)
 
 
-def test_an_update_serves_the_old_until_the_new_is_ready(client: Client) -> None:
+def test_an_update_serves_the_old_until_the_new_is_ready(client: Serving) -> None:
     name = client.endpoint()
     old = client.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     new = client.config(client.model("roses"))
@@ -159,7 +179,21 @@ def test_an_update_serves_the_old_until_the_new_is_ready(client: Client) -> None
     assert client.predict(name).startswith("roses")
 
 
-def test_an_update_that_fails_leaves_the_old(client: Client) -> None:
+def test_an_update_loses_no_request_that_the_old_has_begun(client: Serving, tmp_path: Path) -> None:
+    name, told = client.endpoint(), tmp_path / "told"
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(client.predict, name, f"wait {told}")
+        while not told.with_suffix(".asked").exists():
+            pass
+        new = client.config(client.model("roses"))
+        client.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=new)
+        client.wait(name, "InService")
+        assert client.predict(name).startswith("roses")
+        told.touch()
+        assert answer.result().startswith("iris")
+
+
+def test_an_update_that_fails_leaves_the_old(client: Serving) -> None:
     name = client.endpoint()
     broken = client.config(client.model("roses"))
     client.service.control("configure", {"image": {"server:1": "/no/such/image"}})
@@ -169,7 +203,7 @@ def test_an_update_that_fails_leaves_the_old(client: Client) -> None:
     assert client.predict(name).startswith("iris")
 
 
-def test_a_container_that_ends_does_not_pass_the_health_check(client: Client, serving_image: Path) -> None:
+def test_a_container_that_ends_does_not_pass_the_health_check(client: Serving, serving_image: Path) -> None:
     (serving_image / "server.py").write_text("print('no such package')")
     endpoint = client.wait(client.create(client.config(client.model())), "Failed")
     assert endpoint["FailureReason"] == (
@@ -179,14 +213,14 @@ def test_a_container_that_ends_does_not_pass_the_health_check(client: Client, se
     assert client.lines(endpoint["EndpointName"]) == ["no such package"]
 
 
-def test_variants_can_be_asked_by_name(client: Client) -> None:
+def test_variants_can_be_asked_by_name(client: Serving) -> None:
     name = client.endpoint(client.model("first"), client.model("second"))
     assert client.predict(name, TargetVariant="v1").startswith("first")
     assert client.predict(name, TargetVariant="v2").startswith("second")
     assert "Variant v3" in str(client.refused(client.predict, name, TargetVariant="v3"))
 
 
-def test_names_are_taken_and_things_refer_to_each_other(client: Client) -> None:
+def test_names_are_taken_and_things_refer_to_each_other(client: Serving) -> None:
     sagemaker, model = client.sagemaker, client.model()
     container = {"Image": "server:1"}
     taken = client.refused(
@@ -199,7 +233,7 @@ def test_names_are_taken_and_things_refer_to_each_other(client: Client) -> None:
     assert "Could not find model data at" in str(lost)
 
 
-def test_what_there_is_can_be_listed_and_deleted(client: Client) -> None:
+def test_what_there_is_can_be_listed_and_deleted(client: Serving) -> None:
     sagemaker, model = client.sagemaker, client.model()
     config = client.config(model)
     assert [one["ModelName"] for one in sagemaker.list_models(NameContains=model)["Models"]] == [model]

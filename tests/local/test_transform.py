@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import itertools
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,8 @@ from hypothesis import strategies as st
 
 from smexec.local import transform
 from smexec.local.transform import assembled, payloads, with_defaults
+from tests.local.client import NUMBERS, Client
 
-NUMBERS = itertools.count()
 SPLIT = {"SplitType": "Line", "ContentType": "text/csv"}
 SOURCE = {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/in"}}}
 
@@ -61,26 +58,8 @@ def test_answers_are_lines_once_assembled() -> None:
     assert assembled([b"a", b"b\n"], plain) == b"ab\n"
 
 
-class Client:
-    """boto3 and the control API, in the words of these tests."""
-
-    def __init__(self, service: Any) -> None:
-        self.service = service
-        self.bucket = service.info["bucket"]
-        self.sagemaker = service.client("sagemaker")
-        self.s3 = service.client("s3")
-
-    def model(self) -> str:
-        name, packed = f"transformer-{next(NUMBERS)}", io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-            member = tarfile.TarInfo("model.txt")
-            member.size = 4
-            tar.addfile(member, io.BytesIO(b"iris"))
-        self.s3.put_object(Bucket=self.bucket, Key=f"{name}/model.tar.gz", Body=packed.getvalue())
-        container = {"Image": "server:1", "ModelDataUrl": f"s3://{self.bucket}/{name}/model.tar.gz"}
-        role = self.service.info["role"]
-        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=role)
-        return name
+class Transform(Client):
+    """Transform jobs, in the words of these tests."""
 
     def run(self, *, model: str = "", instances: int = 1, **objects: str) -> dict[str, Any]:
         """Describe a job that has ended; the objects are its input, line by line."""
@@ -106,23 +85,16 @@ class Client:
         return described
 
     def output(self, job: dict[str, Any]) -> dict[str, list[str]]:
-        prefix = f"{job['TransformJobName']}/out/"
-        listed = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", ())
-        return {
-            item["Key"].removeprefix(prefix): self.s3.get_object(Bucket=self.bucket, Key=item["Key"])["Body"]
-            .read()
-            .decode()
-            .split("\n")
-            for item in listed
-        }
+        stored = self.stored(f"s3://{self.bucket}/{job['TransformJobName']}/out/")
+        return {name: content.decode().split("\n") for name, content in stored.items()}
 
 
 @pytest.fixture
-def client(aws: Any, serving_image: Path) -> Client:
-    return Client(aws)
+def client(aws: Any, serving_image: Path) -> Transform:
+    return Transform(aws)
 
 
-def test_each_object_gets_its_answers(client: Client) -> None:
+def test_each_object_gets_its_answers(client: Transform) -> None:
     job = client.run(a="1\n2", b="3", instances=2)
     assert job["TransformJobStatus"] == "Completed"
     assert job["TransformJobArn"].endswith(f":transform-job/{job['TransformJobName']}")
@@ -133,12 +105,12 @@ def test_each_object_gets_its_answers(client: Client) -> None:
     assert found["b.out"] == ["iris 3 text/csv text/plain", ""]
 
 
-def test_what_the_container_refuses_fails_the_job(client: Client) -> None:
+def test_what_the_container_refuses_fails_the_job(client: Transform) -> None:
     job = client.run(a="fail415")
     assert job["TransformJobStatus"] == "Failed"
     assert job["FailureReason"] == "ClientError: the container answered 415: no such column"
 
 
-def test_a_model_must_be_there(client: Client) -> None:
+def test_a_model_must_be_there(client: Transform) -> None:
     with pytest.raises(ClientError, match=r"Could not find model \"arn:.*:model/nobody\""):
         client.run(model="nobody", a="1")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -22,6 +25,11 @@ class Handler(BaseHTTPRequestHandler):
         if body.startswith(b"fail"):
             self.answer(int(body[4:]), b"no such column")
             return
+        if body.startswith(b"reach "):
+            self.answer(200, reached(body[6:].decode()).encode())
+            return
+        if body.startswith(b"wait "):
+            wait_for(Path(body[5:].decode()))
         said = [MODEL, body.decode(), self.headers["Content-Type"], self.headers["Accept"]]
         self.answer(200, " ".join(said).encode())
 
@@ -38,6 +46,21 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def reached(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.status)
+    except urllib.error.URLError as error:
+        return f"not reached: {error.reason}"
+
+
+def wait_for(path: Path) -> None:
+    """Say that we wait by a file beside it."""
+    path.with_suffix(".asked").touch()
+    while not path.exists():
+        time.sleep(0.01)
+
+
 if __name__ == "__main__":
     print("started as", *sys.argv[1:])
-    HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+    HTTPServer(("127.0.0.1", int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))), Handler).serve_forever()
