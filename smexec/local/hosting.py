@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smexec.local.account import Account
+from smexec.local.data_capture import Capture, settings_of
 from smexec.local.layout import JobFailure
 from smexec.local.logs import ENDPOINTS, create_group
 from smexec.local.model import ServiceError
 from smexec.local.run import INTERNAL_ERROR, Platform, cancelled
-from smexec.local.serving import DELETED, PING_SECONDS, Endpoint, EndpointConfig, weight
+from smexec.local.serving import DELETED, PING_SECONDS, Capacities, Endpoint, EndpointConfig
 from smexec.local.serving_host import STOP_SECONDS, ModelServer
 
 if TYPE_CHECKING:
@@ -30,18 +31,28 @@ class Variant:
     """A variant that serves: one container, however many instances it has."""
 
     name: str
-    weight: float
     patience: float
     server: ModelServer
 
 
 class Deployment:
-    """The variants of one configuration as they run."""
+    """The variants of one configuration as they run.
 
-    def __init__(self, parent: Path) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="", dir=parent, ignore_cleanup_errors=True)
+    Attributes:
+        path: a directory of its own.
+        capture: takes what is asked and answered, if the configuration wants that.
+    """
+
+    def __init__(self, endpoint: Endpoint, config: EndpointConfig, platform: Platform) -> None:
+        self._directory = tempfile.TemporaryDirectory(
+            prefix="", dir=platform.directory, ignore_cleanup_errors=True
+        )
         self.path = Path(self._directory.name)
+        self._endpoint = endpoint
         self._variants: list[Variant] = []
+        settings = settings_of(config.request)
+        storage = platform.around.storage
+        self.capture = settings and Capture(settings, endpoint.name, storage, self.path)
 
     async def start(self, variants: list[Variant]) -> None:
         """Until all of them are healthy.
@@ -69,12 +80,15 @@ class Deployment:
     async def stop(self, grace: float) -> None:
         """End all containers, those that do not end by themselves in that time by force."""
         await asyncio.gather(*(variant.server.stop(grace) for variant in self._variants))
+        if self.capture:
+            await self.capture.close()
         await asyncio.to_thread(self._directory.cleanup)
 
     def choose(self, name: str | None) -> Variant | None:
         """The variant of that name, if there is one; one by weight if there is no name."""
         if name is None:
-            return random.choices(self._variants, [variant.weight for variant in self._variants])[0]
+            weights = [self._endpoint.capacities[variant.name].weight for variant in self._variants]
+            return random.choices(self._variants, weights)[0]
         return next((variant for variant in self._variants if variant.name == name), None)
 
 
@@ -96,9 +110,13 @@ class Hosting:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(deployment.stop(0.0) for deployment in self._serving.values()))
 
-    def deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
+    def deploy(self, endpoint: Endpoint, config: EndpointConfig, capacities: Capacities) -> None:
         """Begin to serve a configuration, in the place of the one that is served."""
-        self._begin(self._deploy(endpoint, config))
+        self._begin(self._deploy(endpoint, config, capacities))
+
+    def rescale(self, endpoint: Endpoint) -> None:
+        """Begin to give its variants the capacities that they are to have."""
+        self._begin(self._rescale(endpoint))
 
     def remove(self, endpoint: Endpoint) -> None:
         """Begin to end it; its name is free afterwards."""
@@ -113,21 +131,26 @@ class Hosting:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
+    async def _deploy(self, endpoint: Endpoint, config: EndpointConfig, capacities: Capacities) -> None:
         """An update that fails leaves in service what was; a creation that fails leaves nothing."""
         former = self._serving.get(endpoint.name)
         reason = await self._replaced(endpoint, config)
         if reason:
-            endpoint.enter("InService" if former else "Failed", reason)
+            endpoint.fail(reason)
             return
-        endpoint.serve(config)
+        endpoint.serve(config, capacities)
         if former:  # requests that it has begun are answered
             await former.idle()
             await former.stop(STOP_SECONDS)
 
+    async def _rescale(self, endpoint: Endpoint) -> None:
+        await asyncio.sleep(self._platform.config.cold_start)
+        assert endpoint.config is not None
+        endpoint.serve(endpoint.config, endpoint.desired)
+
     async def _replaced(self, endpoint: Endpoint, config: EndpointConfig) -> str | None:
         """Let a new deployment serve the endpoint; if that fails, why."""
-        deployment = Deployment(self._platform.directory)
+        deployment = Deployment(endpoint, config, self._platform)
         try:
             await create_group(self._platform.around.logs, _group(endpoint))
             await asyncio.sleep(self._platform.config.cold_start)
@@ -152,7 +175,7 @@ class Hosting:
             patience = float(one.get("ContainerStartupHealthCheckTimeoutInSeconds", PING_SECONDS))
             around = self._platform.around
             server = ModelServer(model, _group(endpoint), name, directory / name, around)
-            variants.append(Variant(name, weight(one), patience, server))
+            variants.append(Variant(name, patience, server))
         return variants
 
     async def _remove(self, endpoint: Endpoint) -> None:

@@ -5,6 +5,7 @@ All of it is pure: the time comes in, decisions and errors come out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -81,16 +82,43 @@ def check_quotas(job: Job, others: Iterable[Job], config: ServiceConfig, now: fl
     _check_runtime(job, config)
     quotas: Mapping[str, int] = getattr(config, job.quotas)
     holding = [other for other in others if holds_instances(other, config, now)]
-    for instance_type, wanted in job.instances.items():
-        used = sum(other.instances.get(instance_type, 0) for other in holding if other.spot == job.spot)
-        limit = _limit(config.spot_quotas if job.spot else quotas, instance_type)
-        if limit != UNLIMITED and used + wanted > limit:
-            usage = f"{'spot ' if job.spot else ''}{job.noun} usage"
-            raise _limit_exceeded(f"{instance_type} for {usage}", limit, used, wanted)
-    total = quotas.get("total", UNLIMITED)
-    used, wanted = sum(sum(other.instances.values()) for other in holding), sum(job.instances.values())
-    if total != UNLIMITED and used + wanted > total:
-        raise _limit_exceeded(f"Number of instances across all {job.noun}s", total, used, wanted)
+    alike = [other.instances for other in holding if other.spot == job.spot]
+    usage = f"{'spot ' if job.spot else ''}{job.noun} usage"
+    _check_types(job.instances, total(alike), config.spot_quotas if job.spot else quotas, usage)
+    everything = total(other.instances for other in holding)
+    _check_total(job.instances, everything, quotas, f"Number of instances across all {job.noun}s")
+
+
+def check_endpoint_quotas(wanted: Mapping[str, int], used: Mapping[str, int], config: ServiceConfig) -> None:
+    """Refuse instances of endpoints, by type, that the account has no quota for beside those in use.
+
+    Raises:
+        ServiceError: ResourceLimitExceeded.
+    """
+    _check_types(wanted, used, config.endpoint_quotas, "endpoint usage")
+    _check_total(wanted, used, config.endpoint_quotas, "Number of instances across active endpoints")
+
+
+def total(instances: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """All of them together, by type."""
+    return sum(map(Counter, instances), Counter())
+
+
+def _check_types(
+    wanted: Mapping[str, int], used: Mapping[str, int], quotas: Mapping[str, int], usage: str
+) -> None:
+    for instance_type, delta in wanted.items():
+        limit, present = _limit(quotas, instance_type), used.get(instance_type, 0)
+        if limit != UNLIMITED and present + delta > limit:
+            raise _limit_exceeded(f"{instance_type} for {usage}", limit, present, delta)
+
+
+def _check_total(
+    wanted: Mapping[str, int], used: Mapping[str, int], quotas: Mapping[str, int], name: str
+) -> None:
+    limit, present, delta = quotas.get("total", UNLIMITED), sum(used.values()), sum(wanted.values())
+    if limit != UNLIMITED and present + delta > limit:
+        raise _limit_exceeded(name, limit, present, delta)
 
 
 def holds_instances(job: Job, config: ServiceConfig, now: float) -> bool:

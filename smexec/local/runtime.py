@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from smexec.local.account import partition
 from smexec.local.config import ServiceConfig
-from smexec.local.hosting import Hosting, Variant
+from smexec.local.data_capture import Exchange, Payload
+from smexec.local.hosting import Deployment, Hosting, Variant
 from smexec.local.logs import ENDPOINTS
 from smexec.local.model import ServiceError
 from smexec.local.serving_host import Answer
@@ -46,11 +49,15 @@ class Runtime:
         """
         if len(body) > MAX_BODY:
             raise ServiceError("413", f"HTTP content length exceeded {MAX_BODY} bytes.", 413)
-        variant = self._variant(endpoint, headers.get(f"{_PREFIX}Target-Variant"))
+        deployment = self._deployment(endpoint)
+        variant = _variant(deployment, endpoint, headers.get(f"{_PREFIX}Target-Variant"))
         passed = {name: headers[name] for name in _PASSED_ON if name in headers}
+        at = time.time()
         answer = await self._asked(endpoint, variant, passed, body)
         if answer.status >= 400:  # noqa: PLR2004  (of HTTP)
             raise self._model_error(endpoint, answer.status, answer.content.decode("utf-8", "replace"))
+        if deployment.capture:
+            deployment.capture.take(_exchange(variant.name, passed, body, answer, at))
         back = {name: answer.headers[name] for name in _HANDED_BACK if name in answer.headers}
         back["x-Amzn-Invoked-Production-Variant"] = variant.name
         return web.Response(body=answer.content, headers=back)
@@ -66,14 +73,11 @@ class Runtime:
         except aiohttp.ClientError:
             raise self._model_error(endpoint, 0, NO_RESPONSE.format(endpoint=endpoint)) from None
 
-    def _variant(self, endpoint: str, name: str | None) -> Variant:
+    def _deployment(self, endpoint: str) -> Deployment:
         deployment = self._hosting.serving(endpoint)
         if deployment is None:
             raise _invalid(f"Endpoint {endpoint} of account {self._config.account} not found.")
-        variant = deployment.choose(name)
-        if variant is None:
-            raise _invalid(f"Variant {name} of endpoint {endpoint} not found.")
-        return variant
+        return deployment
 
     def _model_error(self, endpoint: str, status: int, said: str) -> ServiceError:
         """What a container's own error becomes."""
@@ -91,6 +95,27 @@ class Runtime:
             "LogStreamArn": f"arn:{partition(region)}:logs:{region}:{account}:log-group:{group}",
         }
         return ServiceError("ModelError", message, 424, members)
+
+
+def _variant(deployment: Deployment, endpoint: str, name: str | None) -> Variant:
+    variant = deployment.choose(name)
+    if variant is None:
+        raise _invalid(f"Variant {name} of endpoint {endpoint} not found.")
+    return variant
+
+
+def _exchange(
+    variant: str, headers: Mapping[str, str], body: bytes, answer: Answer, at: float
+) -> Exchange:
+    """For data capture."""
+    metadata: dict[str, Any] = {}
+    if attributes := answer.headers.get(f"{_PREFIX}Custom-Attributes"):
+        metadata["customAttributes"] = [attributes]
+    if inference := headers.get(f"{_PREFIX}Inference-Id"):
+        metadata["inferenceId"] = inference
+    sent = Payload(headers.get("Content-Type", ""), body)
+    answered = Payload(answer.headers.get("Content-Type", ""), answer.content)
+    return Exchange(variant, sent, answered, at, metadata)
 
 
 def _invalid(message: str) -> ServiceError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from smexec.local.checks import duplicates
+from smexec.local.model import invalid
 from smexec.local.resources import Resource, without_nulls
 
 DELETED = "Deleted"
@@ -40,6 +42,32 @@ class EndpointConfig(Resource):
     kind: ClassVar[str] = "EndpointConfig"
     noun: ClassVar[str] = "endpoint configuration"
 
+    @property
+    def variants(self) -> dict[str, Mapping[str, Any]]:
+        """By their names."""
+        return {variant["VariantName"]: variant for variant in self.request["ProductionVariants"]}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Of a variant: its share of the traffic, beside those of the others, and its instances.
+
+    Attributes:
+        instances: None if it is serverless.
+    """
+
+    weight: float
+    instances: int | None
+
+    @classmethod
+    def initial(cls, variant: Mapping[str, Any]) -> Capacity:
+        """What an endpoint configuration says."""
+        return cls(weight(variant), variant.get("InitialInstanceCount"))
+
+
+Capacities = Mapping[str, Capacity]
+"""By the name of the variant."""
+
 
 @dataclass(eq=False)
 class Endpoint(Resource):
@@ -47,6 +75,9 @@ class Endpoint(Resource):
 
     Attributes:
         config: the configuration that it serves, or is to serve first.
+        coming: the one that takes its place, while the endpoint is Updating.
+        capacities: of its variants, once it serves.
+        desired: as they are to become.
         failure_reason: of the last creation or update, if that failed.
     """
 
@@ -54,6 +85,9 @@ class Endpoint(Resource):
     noun: ClassVar[str] = "endpoint"
 
     config: EndpointConfig | None = None
+    coming: EndpointConfig | None = None
+    capacities: Capacities = field(default_factory=dict)
+    desired: Capacities = field(default_factory=dict)
     failure_reason: str | None = None
 
     def __post_init__(self) -> None:
@@ -70,26 +104,50 @@ class Endpoint(Resource):
         """Whether it changes, so that nothing else can be asked of it."""
         return self._status not in {"InService", "Failed"}
 
+    @property
+    def instances(self) -> Mapping[str, int]:
+        """Instance type to number: during an update those of both configurations."""
+        if self.status == "Failed":
+            return {}
+        assert self.config is not None
+        held = instances_of(self.config, self.desired)
+        return held + instances_of(self.coming, {}) if self.coming else held
+
     def enter(self, status: str, failure_reason: str | None = None) -> None:
         """Go to another status."""
         self._status = status
         self.failure_reason = failure_reason
         self._touch(self.clock())
 
-    def serve(self, config: EndpointConfig) -> None:
+    def update(self, config: EndpointConfig) -> None:
+        """Another configuration is to take the place of the one that is served."""
+        self.coming = config
+        self.enter("Updating")
+
+    def rescale(self, desired: Capacities) -> None:
+        """Its variants are to have other capacities."""
+        self.desired = desired
+        self.enter("Updating")
+
+    def serve(self, config: EndpointConfig, capacities: Capacities) -> None:
         """Be in service with a configuration."""
-        self.config = config
+        self.config, self.coming = config, None
+        self.capacities = self.desired = capacities
         self.enter("InService")
+
+    def fail(self, reason: str) -> None:
+        """Its creation or its update has failed; what was in service before stays so."""
+        self.coming = None
+        self.enter("InService" if self.capacities else "Failed", reason)
 
     def describe(self, now: float | None = None) -> dict[str, Any]:
         """The DescribeEndpoint response."""
         assert self.config is not None
-        in_service = self.status not in {"Creating", "Failed"}
         members = {
             **super().describe(now),
             "EndpointConfigName": self.config.name,
-            "ProductionVariants": self._variants(self.config) if in_service else None,
-            "DataCaptureConfig": self.config.request.get("DataCaptureConfig"),
+            "ProductionVariants": self._variants(self.config) if self.capacities else None,
+            "DataCaptureConfig": _capture_summary(self.config),
             "FailureReason": self.failure_reason,
         }
         return without_nulls(members)
@@ -100,19 +158,80 @@ class Endpoint(Resource):
 
     def _variants(self, config: EndpointConfig) -> list[dict[str, Any]]:
         return [
-            {
-                "VariantName": variant["VariantName"],
-                "CurrentWeight": weight(variant),
-                "DesiredWeight": weight(variant),
-                "CurrentInstanceCount": variant.get("InitialInstanceCount", 1),
-                "DesiredInstanceCount": variant.get("InitialInstanceCount", 1),
-            }
-            for variant in config.request["ProductionVariants"]
+            without_nulls(
+                {
+                    "VariantName": name,
+                    "CurrentWeight": now.weight,
+                    "DesiredWeight": self.desired[name].weight,
+                    "CurrentInstanceCount": now.instances,
+                    "DesiredInstanceCount": self.desired[name].instances,
+                    "CurrentServerlessConfig": config.variants[name].get("ServerlessConfig"),
+                }
+            )
+            for name, now in self.capacities.items()
         ]
 
 
+def _capture_summary(config: EndpointConfig) -> dict[str, Any] | None:
+    settings = config.request.get("DataCaptureConfig")
+    if settings is None:
+        return None
+    enabled = settings.get("EnableCapture", True)
+    return {
+        "EnableCapture": enabled,
+        "CaptureStatus": "Started" if enabled else "Stopped",
+        "CurrentSamplingPercentage": settings["InitialSamplingPercentage"],
+        "DestinationS3Uri": settings["DestinationS3Uri"],
+        "KmsKeyId": settings.get("KmsKeyId", ""),
+    }
+
+
+def instances_of(config: EndpointConfig, capacities: Capacities) -> Counter[str]:
+    """Instance type to number that a configuration needs; capacities win over what it says."""
+    found: Counter[str] = Counter()
+    for name, variant in config.variants.items():
+        count = capacities.get(name, Capacity.initial(variant)).instances
+        if count is not None:
+            found[variant["InstanceType"]] += count
+    return found
+
+
+def kept(config: EndpointConfig, former: Capacities, request: Mapping[str, Any]) -> Capacities:
+    """The capacities that a configuration begins with, of those before what UpdateEndpoint is to retain."""
+    excluded = {one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties", ())}
+    capacities = {name: Capacity.initial(variant) for name, variant in config.variants.items()}
+    if not request.get("RetainAllVariantProperties"):
+        return capacities
+    for name in capacities.keys() & former.keys():
+        before, fresh = former[name], capacities[name]
+        capacities[name] = Capacity(
+            fresh.weight if "DesiredWeight" in excluded else before.weight,
+            fresh.instances if "DesiredInstanceCount" in excluded else before.instances,
+        )
+    return capacities
+
+
+def changed(present: Capacities, request: Mapping[str, Any]) -> Capacities:
+    """The capacities that an UpdateEndpointWeightsAndCapacities request asks for.
+
+    Raises:
+        ServiceError: there is no such variant, or there would be no traffic.
+    """
+    capacities = dict(present)
+    for change in request["DesiredWeightsAndCapacities"]:
+        name = change["VariantName"]
+        if name not in capacities:
+            raise invalid(f"The endpoint has no production variant {name}.")
+        before = capacities[name]
+        count = change.get("DesiredInstanceCount", before.instances)
+        capacities[name] = Capacity(float(change.get("DesiredWeight", before.weight)), count)
+    if not any(one.weight for one in capacities.values()):
+        raise invalid("At least one variant must have a DesiredWeight above 0.")
+    return capacities
+
+
 def weight(variant: Mapping[str, Any]) -> float:
-    """Its share of the traffic, beside those of the others."""
+    """The share that a configuration gives it."""
     return float(variant.get("InitialVariantWeight", 1.0))
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from smexec.local.api import Desk, Members, Operations, ResourceApi, tags_of
 from smexec.local.checks import refuse_first
+from smexec.local.limits import check_endpoint_quotas, total
 from smexec.local.model import invalid
 from smexec.local.serving import (
+    Capacities,
     Endpoint,
     EndpointConfig,
     Model,
+    changed,
     config_problems,
     data_url,
+    instances_of,
+    kept,
     model_problems,
 )
 
@@ -21,8 +28,11 @@ from smexec.local.serving import (
 class Deployer(Protocol):
     """What the operations need of the hosting; see :class:`~smexec.local.hosting.Hosting`."""
 
-    def deploy(self, endpoint: Endpoint, config: EndpointConfig) -> None:
+    def deploy(self, endpoint: Endpoint, config: EndpointConfig, capacities: Capacities) -> None:
         """Begin to serve a configuration, in the place of the one that is served."""
+
+    def rescale(self, endpoint: Endpoint) -> None:
+        """Begin to give its variants the capacities that they are to have."""
 
     def remove(self, endpoint: Endpoint) -> None:
         """Begin to end it; its name is free afterwards."""
@@ -76,15 +86,21 @@ class EndpointApi(ResourceApi[Endpoint]):
     @property
     def operations(self) -> Operations:
         """See :class:`ResourceApi`."""
-        return {**super().operations, "UpdateEndpoint": self.update}
+        return {
+            **super().operations,
+            "UpdateEndpoint": self.update,
+            "UpdateEndpointWeightsAndCapacities": self.rescale,
+        }
 
     async def create(self, members: Members) -> Members:
         """CreateEndpoint: answers at once; the endpoint is Creating until it is in service."""
         config = self._config(members)
         arn = self._store.arn(self.name(members))
         endpoint = Endpoint(dict(members), arn, self._desk.clock, tags_of(members), config)
+        self._store.require_free(endpoint.name)
+        self._check_quotas(endpoint.instances)
         self._store.add(endpoint)
-        self._hosting.deploy(endpoint, config)
+        self._hosting.deploy(endpoint, config, kept(config, {}, members))
         return {"EndpointArn": arn}
 
     async def update(self, members: Members) -> Members:
@@ -92,8 +108,22 @@ class EndpointApi(ResourceApi[Endpoint]):
         endpoint, config = self._settled(members), self._config(members)
         if endpoint.status == "Failed":
             raise invalid(f'Cannot update endpoint "{endpoint.arn}" that has failed to be created.')
-        endpoint.enter("Updating")
-        self._hosting.deploy(endpoint, config)
+        capacities = kept(config, endpoint.capacities, members)
+        self._check_quotas(instances_of(config, capacities))
+        endpoint.update(config)
+        self._hosting.deploy(endpoint, config, capacities)
+        return {"EndpointArn": endpoint.arn}
+
+    async def rescale(self, members: Members) -> Members:
+        """UpdateEndpointWeightsAndCapacities: of the same containers, as there is one for each variant."""
+        endpoint = self._settled(members)
+        if endpoint.status == "Failed" or endpoint.config is None:
+            raise invalid(f'Cannot update endpoint "{endpoint.arn}" that has failed to be created.')
+        capacities = changed(endpoint.desired, members)
+        wanted = instances_of(endpoint.config, capacities) - Counter(endpoint.instances)
+        self._check_quotas(wanted)
+        endpoint.rescale(capacities)
+        self._hosting.rescale(endpoint)
         return {"EndpointArn": endpoint.arn}
 
     async def delete(self, members: Members) -> None:
@@ -101,6 +131,10 @@ class EndpointApi(ResourceApi[Endpoint]):
         endpoint = self._settled(members)
         endpoint.enter("Deleting")
         self._hosting.remove(endpoint)
+
+    def _check_quotas(self, wanted: Mapping[str, int]) -> None:
+        used = total(endpoint.instances for endpoint in self._store)
+        check_endpoint_quotas(wanted, used, self._desk.config)
 
     def _config(self, members: Members) -> EndpointConfig:
         return self._desk.account.endpoint_configs.get(members["EndpointConfigName"])

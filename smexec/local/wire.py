@@ -31,6 +31,7 @@ _TARGETS: Mapping[str, str] = {
     "SageMaker": "sagemaker",
     "Logs_20140328": "logs",
     "AmazonSQS": "sqs",
+    "AnyScaleFrontendService": "application-autoscaling",
     "AmazonEC2ContainerRegistry_V20150921": "ecr",
     "TrentService": "kms",
     "AWSEvents": "events",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import re
 import tarfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from smexec.local.containers import ProcessEngine
 from smexec.local.layout import JobFailure
@@ -26,6 +31,7 @@ class Serving(Client):
     def __init__(self, service: Any) -> None:
         super().__init__(service)
         self.runtime = service.shared_client("sagemaker-runtime")
+        self.made: list[str] = []
 
     def config(self, *models: str, **changes: Any) -> str:
         name = f"config-{next(NUMBERS)}"
@@ -45,6 +51,7 @@ class Serving(Client):
     def create(self, config: str) -> str:
         name = f"endpoint-{next(NUMBERS)}"
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+        self.made.append(name)
         return name
 
     def wait(self, name: str, *statuses: str) -> dict[str, Any]:
@@ -74,9 +81,13 @@ class Serving(Client):
 
 
 @pytest.fixture
-def client(aws: Any, serving_image: Path) -> Serving:
-    """With an image that serves."""
-    return Serving(aws)
+def client(aws: Any, serving_image: Path) -> Iterator[Serving]:
+    """With an image that serves; its endpoints end with the test."""
+    client = Serving(aws)
+    yield client
+    for name in client.made:
+        with contextlib.suppress(ClientError):  # which has deleted it itself
+            client.sagemaker.delete_endpoint(EndpointName=name)
 
 
 def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
@@ -218,6 +229,110 @@ def test_variants_can_be_asked_by_name(client: Serving) -> None:
     assert client.predict(name, TargetVariant="v1").startswith("first")
     assert client.predict(name, TargetVariant="v2").startswith("second")
     assert "Variant v3" in str(client.refused(client.predict, name, TargetVariant="v3"))
+
+
+def test_traffic_goes_where_the_weights_say(client: Serving) -> None:
+    name = client.endpoint(client.model("first"), client.model("second"))
+    weights = [{"VariantName": "v1", "DesiredWeight": 0}, {"VariantName": "v2", "DesiredInstanceCount": 3}]
+    update = client.sagemaker.update_endpoint_weights_and_capacities
+    client.service.control("configure", {"cold_start": 0.3})
+    update(EndpointName=name, DesiredWeightsAndCapacities=weights)
+    endpoint = client.sagemaker.describe_endpoint(EndpointName=name)
+    assert endpoint["EndpointStatus"] == "Updating"
+    assert weights_of(endpoint) == [(1, 0, 1, 1), (1, 1, 1, 3)]
+    assert weights_of(client.wait(name, "InService")) == [(0, 0, 1, 1), (1, 1, 3, 3)]
+    assert {client.predict(name).split()[0] for _ in range(20)} == {"second"}
+    assert client.predict(name, TargetVariant="v1").startswith("first")
+    nobody = [{"VariantName": "v3", "DesiredWeight": 1}]
+    refused = client.refused(update, EndpointName=name, DesiredWeightsAndCapacities=nobody)
+    assert "has no production variant v3" in str(refused)
+    none = [{"VariantName": "v2", "DesiredWeight": 0}]
+    refused = client.refused(update, EndpointName=name, DesiredWeightsAndCapacities=none)
+    assert "At least one variant must have a DesiredWeight above 0" in str(refused)
+
+
+def weights_of(endpoint: dict[str, Any]) -> list[tuple[float, ...]]:
+    members = ("CurrentWeight", "DesiredWeight", "CurrentInstanceCount", "DesiredInstanceCount")
+    return [tuple(variant[one] for one in members) for variant in endpoint["ProductionVariants"]]
+
+
+def test_an_update_retains_capacities_if_told_to(client: Serving) -> None:
+    model = client.model()
+    name, config = client.endpoint(model), client.config(model)
+    three = [{"VariantName": "v1", "DesiredInstanceCount": 3, "DesiredWeight": 7}]
+    client.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=name, DesiredWeightsAndCapacities=three
+    )
+    client.wait(name, "InService")
+    client.sagemaker.update_endpoint(
+        EndpointName=name,
+        EndpointConfigName=config,
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredWeight"}],
+    )
+    assert weights_of(client.wait(name, "InService")) == [(1, 1, 3, 3)]
+
+
+def test_endpoints_have_a_quota_for_both_sides_of_an_update(client: Serving) -> None:
+    client.service.control("configure", {"endpoint_quotas": {"ml.t2.large": 0, "ml.c5.large": 2}})
+    error = client.refused(client.create, client.config(client.model(), InstanceType="ml.t2.large"))
+    assert error.response["Error"]["Code"] == "ResourceLimitExceeded"
+    assert (
+        "The account-level service limit 'ml.t2.large for endpoint usage' is 0 Instances, "
+        "with current utilization of 0 Instances and a request delta of 1 Instances." in str(error)
+    )
+    model = client.model()
+    name = client.endpoint(model, InstanceType="ml.c5.large")
+    larger = client.config(model, InstanceType="ml.c5.large", InitialInstanceCount=2)
+    error = client.refused(client.sagemaker.update_endpoint, EndpointName=name, EndpointConfigName=larger)
+    assert "utilization of 1 Instances and a request delta of 2 Instances" in str(error)
+    assert client.wait(name, "InService")["EndpointStatus"] == "InService"
+    client.sagemaker.delete_endpoint(EndpointName=name)
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    client.endpoint(model, InstanceType="ml.c5.large", InitialInstanceCount=2)
+
+
+def test_what_is_asked_and_answered_is_captured(client: Serving) -> None:
+    uri, config = f"s3://{client.bucket}/captured", f"config-{next(NUMBERS)}"
+    variant = {"VariantName": "v1", "ModelName": client.model(), "InstanceType": "ml.t2.medium"}
+    client.sagemaker.create_endpoint_config(
+        EndpointConfigName=config,
+        ProductionVariants=[{**variant, "InitialInstanceCount": 1}],
+        DataCaptureConfig={
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": uri,
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+        },
+    )
+    name = client.create(config)
+    endpoint = client.wait(name, "InService")
+    assert endpoint["DataCaptureConfig"]["CaptureStatus"] == "Started"
+    client.predict(name, "1,2", InferenceId="first")
+    client.refused(client.predict, name, "fail500")
+    client.sagemaker.delete_endpoint(EndpointName=name)
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    [(key, content)] = client.stored(f"{uri}/{name}/v1/").items()
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl", key)
+    [line] = map(json.loads, content.splitlines())
+    asked = {"observedContentType": "text/csv", "mode": "INPUT", "data": "1,2", "encoding": "CSV"}
+    assert line["captureData"]["endpointInput"] == asked
+    assert line["captureData"]["endpointOutput"]["encoding"] == "BASE64"
+    assert line["eventMetadata"]["inferenceId"] == "first"
+
+
+def test_an_endpoint_can_be_registered_for_autoscaling(client: Serving) -> None:
+    scaling = client.service.client("application-autoscaling")
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{client.endpoint()}/variant/v1",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling.register_scalable_target(**target, MinCapacity=1, MaxCapacity=3)
+    listed = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert target["ResourceId"] in [one["ResourceId"] for one in listed]
+    counts = client.service.control("requests")
+    assert counts["application-autoscaling.RegisterScalableTarget"] == 1
 
 
 def test_names_are_taken_and_things_refer_to_each_other(client: Serving) -> None:
