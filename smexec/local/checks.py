@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from smexec.local.metrics import metric_problems
 from smexec.local.model import invalid
 
 PRINCIPAL = "sagemaker.amazonaws.com"
@@ -53,6 +54,9 @@ def _algorithm_problems(algorithm: Mapping[str, Any]) -> Iterator[str]:
     image, name = algorithm.get("TrainingImage"), algorithm.get("AlgorithmName")
     if bool(image) == bool(name):
         yield "AlgorithmSpecification must have either TrainingImage or AlgorithmName, and not both."
+    metrics = algorithm.get("MetricDefinitions", ())
+    yield from duplicates("metric name", [metric["Name"] for metric in metrics])
+    yield from metric_problems(metrics)
 
 
 def _resource_problems(request: Mapping[str, Any]) -> Iterator[str]:

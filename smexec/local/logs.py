@@ -91,12 +91,23 @@ async def create_group(logs: Any, group: str) -> None:
 
 
 class LogStream:
-    """One stream of a group; ``logs`` is a client of CloudWatch Logs."""
+    """One stream of a group; ``logs`` is a client of CloudWatch Logs.
 
-    def __init__(self, logs: Any, group: str, name: str, clock: Callable[[], float] = time.time) -> None:
+    ``watch`` is shown each line, and when it came, in epoch seconds.
+    """
+
+    def __init__(
+        self,
+        logs: Any,
+        group: str,
+        name: str,
+        clock: Callable[[], float] = time.time,
+        watch: Callable[[float, str], None] = lambda _at, _line: None,
+    ) -> None:
         self._logs = logs
         self._stream = {"logGroupName": group, "logStreamName": name}
         self._clock = clock
+        self._watch = watch
         self._waiting: list[Event] = []
         self._size = 0
         self._news = asyncio.Condition()
@@ -131,6 +142,7 @@ class LogStream:
             await self._news.wait_for(lambda: self._size < MAX_WAITING)
             for line in lines:
                 self._waiting.append((now, line))
+                self._watch(now / 1000, line.decode())
                 self._size += len(line)
             self._news.notify_all()
 

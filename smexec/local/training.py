@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from smexec.local.jobs import BILLED, Job
+from smexec.local.metrics import Metrics
 from smexec.local.model import ServiceError
 from smexec.local.resources import without_nulls
 
@@ -50,6 +51,7 @@ class TrainingJob(Job):
     Attributes:
         warm_pool: None unless the job asked for a warm pool.
         reuses: the job whose warm instances this one runs on.
+        metrics: what its definitions have found in the log.
     """
 
     kind: ClassVar[str] = "TrainingJob"
@@ -61,6 +63,7 @@ class TrainingJob(Job):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.metrics = Metrics(self.request["AlgorithmSpecification"].get("MetricDefinitions", ()))
         if self.resources.get("KeepAlivePeriodInSeconds"):
             self.warm_pool = WarmPool()
 
@@ -97,6 +100,7 @@ class TrainingJob(Job):
             **super().describe(now),
             "ModelArtifacts": {"S3ModelArtifacts": self.model_artifacts},
             "SecondaryStatusTransitions": [transition.describe() for transition in self.transitions],
+            "FinalMetricDataList": self.metrics.final() or None,
             "ProfilingStatus": _profiling_status(self.request),
             **self._times(now),
         }

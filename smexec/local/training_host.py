@@ -26,7 +26,8 @@ class TrainingHost(CommandHost):
     def __init__(self, job: TrainingJob, host: Host, directory: Path, around: Surroundings) -> None:
         checkpoints = job.request.get("CheckpointConfig")
         layout = TrainingLayout(directory, checkpoints and PurePosixPath(checkpoints["LocalPath"]))
-        log = LogStream(around.logs, TRAINING, log_name(job.name, host.name, job.clock()), job.clock)
+        name = log_name(job.name, host.name, job.clock())
+        log = LogStream(around.logs, TRAINING, name, job.clock, job.metrics.observe)
         super().__init__(layout, ContainerRun(around, log))
         self._job = job
         self._request = job.request

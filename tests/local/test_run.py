@@ -109,6 +109,18 @@ class TestALife:
         assert client.end(request["TrainingJobName"])["TrainingJobStatus"] == "Completed"
         assert client.lines(request["TrainingJobName"]) == ["asked to train"]
 
+    def test_its_metrics(self, client: Training) -> None:
+        request = client.service.job("sh", "-c", "echo 'loss=2;'; echo 'loss=0.5;'")
+        request["AlgorithmSpecification"]["MetricDefinitions"] = [
+            {"Name": "train:loss", "Regex": "loss=(.*?);"},
+            {"Name": "rmse", "Regex": "rmse=(.*?);"},
+        ]
+        client.sagemaker.create_training_job(**request)
+        job = client.end(request["TrainingJobName"])
+        [metric] = job["FinalMetricDataList"]
+        assert (metric["MetricName"], metric["Value"]) == ("train:loss", 0.5)
+        assert job["CreationTime"] <= metric["Timestamp"] <= job["TrainingEndTime"]
+
     def test_its_output(self, client: Training) -> None:
         job = client.run(
             "echo m > /opt/ml/model/m; mkdir -p /opt/ml/output/data/x; echo d > /opt/ml/output/data/x/d"
