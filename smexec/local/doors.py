@@ -98,7 +98,12 @@ def _is_everywhere(address: str) -> bool:
 
 def _session(url: str, connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        url, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        url,
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # A container that is offered gzip may answer in it, which nobody has asked for.
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
     )
 
 

@@ -78,11 +78,13 @@ class Deployment:
         await asyncio.gather(*(variant.server.idle() for variant in self._variants))
 
     async def stop(self, grace: float) -> None:
-        """End all containers, those that do not end by themselves in that time by force."""
-        await asyncio.gather(*(variant.server.stop(grace) for variant in self._variants))
-        if self.capture:
-            await self.capture.close()
-        await asyncio.to_thread(self._directory.cleanup)
+        """End all containers, by force those that do not end in that time, or until this is cancelled."""
+        try:
+            await asyncio.gather(*(variant.server.stop(grace) for variant in self._variants))
+        finally:
+            if self.capture:
+                await self.capture.close()
+            await asyncio.to_thread(self._directory.cleanup)
 
     def choose(self, name: str | None) -> Variant | None:
         """The variant of that name, if there is one; one by weight if there is no name."""
@@ -139,9 +141,8 @@ class Hosting:
             endpoint.fail(reason)
             return
         endpoint.serve(config, capacities)
-        if former:  # requests that it has begun are answered
-            await former.idle()
-            await former.stop(STOP_SECONDS)
+        if former:
+            await _retire(former)
 
     async def _rescale(self, endpoint: Endpoint) -> None:
         await asyncio.sleep(self._platform.config.cold_start)
@@ -184,6 +185,16 @@ class Hosting:
             await deployment.stop(STOP_SECONDS)
         self._account.endpoints.delete(endpoint)
         endpoint.enter(DELETED)
+
+
+async def _retire(former: Deployment) -> None:
+    """End one whose place is taken, once requests that it has begun are answered."""
+    grace = 0.0
+    try:
+        await former.idle()
+        grace = STOP_SECONDS
+    finally:
+        await former.stop(grace)
 
 
 def _group(endpoint: Endpoint) -> str:

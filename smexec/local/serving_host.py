@@ -123,16 +123,18 @@ class ModelServer:
         await self._idle.wait()
 
     async def stop(self, grace: float) -> None:
-        """SIGTERM, that much time to react, SIGKILL."""
+        """SIGTERM, that much time to react, SIGKILL; at once if this is cancelled."""
         if self._running is None:
             return
         self._in_service = False
         self._container.terminate()
-        await asyncio.wait({self._running}, timeout=grace)
-        self._container.kill()
-        await asyncio.gather(self._running, return_exceptions=True)
-        await self._session.close()
-        self._socket.unlink(missing_ok=True)
+        try:
+            await asyncio.wait({self._running}, timeout=grace)
+        finally:
+            self._container.kill()
+            await asyncio.gather(self._running, return_exceptions=True)
+            await self._session.close()
+            self._socket.unlink(missing_ok=True)
 
     async def _keep_running(self) -> None:
         await self._container.run(self._spec())

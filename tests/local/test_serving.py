@@ -111,6 +111,11 @@ def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
     assert refused.response["Error"]["Code"] == "ValidationError"
 
 
+def test_a_container_is_asked_for_no_more_than_the_caller_asks_for(client: Serving) -> None:
+    headers = client.predict(client.endpoint(), "headers")
+    assert headers.split() == ["Accept", "Content-Length", "Content-Type", "Host"]
+
+
 @pytest.mark.parametrize(("status", "side"), [(415, "client"), (500, "server")])
 def test_a_containers_error_is_a_model_error(client: Serving, status: int, side: str) -> None:
     name = client.endpoint()

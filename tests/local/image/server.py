@@ -25,6 +25,9 @@ class Handler(BaseHTTPRequestHandler):
         if body.startswith(b"fail"):
             self.answer(int(body[4:]), b"no such column")
             return
+        if body == b"headers":
+            self.answer(200, " ".join(sorted(self.headers)).encode())
+            return
         if body.startswith(b"reach "):
             self.answer(200, reached(body[6:].decode()).encode())
             return
