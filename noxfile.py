@@ -130,7 +130,7 @@ def contract(session: nox.Session) -> None:
 
 @nox.session(python="3.10")
 def rival(session: nox.Session) -> None:
-    """Run the SageMaker SDK's own client, unmodified, against the local service."""
+    """Run the SageMaker SDK's own clients, unmodified, against the local service."""
     # The SDK and its hundred dependencies have an environment of their own, for its client and its jobs.
     sdk = another_environment(session, "sdk", "sagemaker>=2.257,<3")
     install(session, "local", groups=("tests",))
