@@ -8,6 +8,7 @@ system gives them networks of their own; elsewhere they share this machine's, an
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 from abc import ABC, abstractmethod
@@ -22,6 +23,8 @@ from smexec.local.host import Surroundings
 PORT = 8080
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 MAX_SOCKET_PATH = 100  # bytes; Linux takes 107, macOS 103
+
+_log = logging.getLogger("smexec.local")
 
 
 class Door(ABC):
@@ -73,6 +76,8 @@ async def door(around: Surroundings, path: Path, *, isolated: bool) -> Door:
     address = urlsplit(around.endpoint_url).netloc
     if _is_everywhere(address) and fits(path) and await around.engine.gives_networks():
         return OwnNetwork(path, None if isolated else (address, around.gate))
+    if isolated:
+        _log.warning("containers share the machine's network here: a model runs without its isolation")
     return SharedNetwork()
 
 

@@ -26,7 +26,7 @@ class Model(Resource):
 
     @property
     def containers(self) -> list[dict[str, Any]]:
-        """The definitions of its containers; more than one make a pipeline."""
+        """The definitions of its containers."""
         primary = self.request.get("PrimaryContainer")
         return [primary] if primary else list(self.request["Containers"])
 
@@ -246,6 +246,8 @@ def model_problems(request: Mapping[str, Any]) -> Iterator[str]:
     """What members of a CreateModel request that depend on each other have wrong."""
     if ("PrimaryContainer" in request) == bool(request.get("Containers")):
         yield "A model must have either PrimaryContainer or Containers, and not both."
+    if len(request.get("Containers", ())) > 1:
+        yield "The local service has no inference pipelines: a model must have one container."
     if "ExecutionRoleArn" not in request:
         yield "A model must have an ExecutionRoleArn."
     for container in [request.get("PrimaryContainer", {}), *request.get("Containers", ())]:

@@ -434,6 +434,89 @@ class TestTheEnginesCommand:
             await CommandEngine("podman").start(spec)
 
 
+# Says what it is told on 8080, to whoever connects.
+LISTEN = """
+use IO::Socket::INET;
+my $listening = IO::Socket::INET->new(Listen => 1, LocalPort => 8080) or die "8080 is taken";
+while (my $client = $listening->accept) { print $client "$ARGV[0]\\n" }
+"""
+ASK = """
+use IO::Socket::INET;
+my $service = IO::Socket::INET->new("127.0.0.1:$ARGV[0]") or die "not reached";
+print <$service>;
+"""
+perl = pytest.mark.skipif(not shutil.which("perl"), reason="there is no perl here")
+
+
+def joined(spec: Spec, number: int, *outward: str) -> Spec:
+    """With a network of its own, whose 8080 is at a socket."""
+    relays = [str(spec.workdir / f"{number}"), "127.0.0.1:8080", *outward]
+    return dataclasses.replace(spec, name=f"{spec.name}-{number}", relays=relays)
+
+
+async def said_by(path: str) -> bytes:
+    """What comes from a socket, as soon as something does."""
+    while True:
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            if said := await reader.read():
+                return said
+        finally:
+            writer.close()
+
+
+async def check_networks(engine: containers.Engine, spec: Spec) -> None:
+    """Two at a time listen on one port, which nobody has on this machine, and reach what they may."""
+    if not await engine.gives_networks():
+        pytest.skip("no network namespace is allowed here")
+    gate = spec.workdir / "gate"
+    service = await asyncio.start_unix_server(lambda _, writer: answer(writer), gate)
+    two = [joined(spec, number) for number in range(2)]
+    running = [await engine.start(command_of(one, LISTEN, one.name)) for one in two]
+    try:
+        for one, container in zip(two, running, strict=True):
+            while not Path(one.relays[0]).exists():
+                assert not container.output.at_eof()
+                await asyncio.sleep(0.01)
+            assert await said_by(one.relays[0]) == f"{one.name}\n".encode()
+        inside = command_of(joined(spec, 2, "127.0.0.1:4566", str(gate)), ASK, "4566")
+        assert await finish(await engine.start(inside)) == (0, "from the service")
+        alone = command_of(joined(spec, 3), ASK, "4566")
+        assert "not reached" in (await finish(await engine.start(alone)))[1]
+    finally:
+        for container in running:
+            container.kill()
+            await finish(container)
+        service.close()
+        await service.wait_closed()
+
+
+def command_of(spec: Spec, program: str, *arguments: str) -> Spec:
+    return dataclasses.replace(spec, entrypoint=["perl", "-e", program], arguments=arguments)
+
+
+def answer(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"from the service")
+    writer.close()
+
+
+@perl
+@linux
+async def test_networks_of_their_own(spec: Spec) -> None:
+    await check_networks(ProcessEngine(), spec)
+
+
+async def test_a_relay_that_cannot_be_made_is_the_containers_end(spec: Spec) -> None:
+    engine = ProcessEngine()
+    if not await engine.gives_networks():
+        pytest.skip("no network namespace is allowed here")
+    spec = dataclasses.replace(spec, relays=["/no/such/directory", "127.0.0.1:8080"])
+    code, said = await run(engine, spec, "echo never")
+    assert code == shim.BROKEN
+    assert "No such file or directory" in said
+    assert "never" not in said
+
+
 IMAGE_VARIABLE = "TEST_CONTAINER_IMAGE"
 
 
@@ -530,6 +613,9 @@ class TestRealContainers:
                 made = tar.extractfile("m")
                 assert made is not None
                 assert made.read() == b'{"a": "1"}'
+
+    async def test_networks_of_their_own(self, program: str, real: tuple[CommandEngine, Spec]) -> None:
+        await check_networks(*real)
 
     async def test_no_such_image(self, program: str, real: tuple[CommandEngine, Spec]) -> None:
         engine, spec = real

@@ -349,6 +349,10 @@ def test_names_are_taken_and_things_refer_to_each_other(client: Serving) -> None
     assert "Cannot create already existing model" in str(taken)
     assert "Could not find model" in str(client.refused(client.config, "no-such-model"))
     assert "Could not find endpoint configuration" in str(client.refused(client.create, "no-such-config"))
+    two = client.refused(
+        sagemaker.create_model, ModelName="two", Containers=[container] * 2, ExecutionRoleArn=client.role
+    )
+    assert "no inference pipelines" in str(two)
     lost = client.refused(client.model, ModelDataUrl=f"s3://{client.bucket}/nothing.tar.gz")
     assert "Could not find model data at" in str(lost)
 
