@@ -164,9 +164,11 @@ class ProcessEngine:
     async def gives_networks(self) -> bool:
         """See :class:`Engine`; found out once, by trying."""
         level = await self.namespaces()
+        if "mount" not in level:
+            return False
         if self._network is None:
             self._network = asyncio.create_task(_works((*level, "network"), self._scratch))
-        return "mount" in level and await asyncio.shield(self._network)
+        return await asyncio.shield(self._network)
 
     async def start(self, spec: Spec) -> Container:
         """See :class:`Engine`."""

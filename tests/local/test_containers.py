@@ -502,8 +502,8 @@ def answer(writer: asyncio.StreamWriter) -> None:
 
 @perl
 @linux
-async def test_networks_of_their_own(spec: Spec) -> None:
-    await check_networks(ProcessEngine(), spec)
+async def test_networks_of_their_own(engine: ProcessEngine, spec: Spec) -> None:
+    await check_networks(engine, spec)
 
 
 async def test_a_relay_that_cannot_be_made_is_the_containers_end(spec: Spec) -> None:

@@ -76,6 +76,11 @@ class Serving(Client):
         except self.runtime.exceptions.ModelError:
             return False
 
+    def wait_for_lines(self, name: str, *lines: str) -> None:
+        """A container that runs may have written what is not in CloudWatch yet."""
+        while self.lines(name) != [*lines]:
+            pass
+
     def lines(self, name: str) -> list[str]:
         return self.logged(f"/aws/sagemaker/Endpoints/{name}")
 
@@ -101,7 +106,7 @@ def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
     assert answer["Body"].read() == b"iris 1,2 text/csv text/plain"
     assert (answer["ContentType"], answer["InvokedProductionVariant"]) == ("text/plain", "v1")
     assert answer["CustomAttributes"] == "id=7"
-    assert client.lines(name) == ["started as serve"]
+    client.wait_for_lines(name, "started as serve")
     client.sagemaker.delete_endpoint(EndpointName=name)
     client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
     refused = client.refused(client.sagemaker.describe_endpoint, EndpointName=name)
@@ -135,8 +140,7 @@ def test_another_container_takes_the_place_of_one_that_dies(client: Serving) -> 
     assert error.response["Error"]["Code"] == "ModelError"
     assert error.response["OriginalStatusCode"] == 0
     assert f"could not get a response from the {name} endpoint." in error.response["OriginalMessage"]
-    while client.lines(name) != ["started as serve"] * 2:
-        pass
+    client.wait_for_lines(name, "started as serve", "started as serve")
     while not client.answers(name):
         pass
     assert client.wait(name, "InService")["EndpointStatus"] == "InService"
@@ -227,6 +231,11 @@ def test_a_container_that_ends_does_not_pass_the_health_check(client: Serving, s
         "Please check CloudWatch logs for this endpoint."
     )
     assert client.lines(endpoint["EndpointName"]) == ["no such package"]
+
+
+def test_a_container_is_healthy_once_a_ping_is_answered_with_200(client: Serving) -> None:
+    name = client.endpoint(client.model(Environment={"REFUSED_PINGS": "2"}))
+    client.wait_for_lines(name, "started as serve", "not ready", "not ready")
 
 
 def test_variants_can_be_asked_by_name(client: Serving) -> None:

@@ -15,7 +15,14 @@ MODEL = Path(os.environ.get("SMEXEC_OPT_ML", "/opt/ml"), "model", "model.txt").r
 
 
 class Handler(BaseHTTPRequestHandler):
+    refusals = int(os.environ.get("REFUSED_PINGS", "0"))
+
     def do_GET(self) -> None:
+        if Handler.refusals:
+            Handler.refusals -= 1
+            print("not ready", flush=True)
+            self.answer(204, b"")
+            return
         self.answer(200, b"")
 
     def do_POST(self) -> None:
