@@ -75,7 +75,7 @@ class Endpoint(Resource):
 
     Attributes:
         config: the configuration that it serves, or is to serve first.
-        coming: the one that takes its place, while the endpoint is Updating.
+        coming: instances, by type, of the one that takes its place, while the endpoint is Updating.
         capacities: of its variants, once it serves.
         desired: as they are to become.
         failure_reason: of the last creation or update, if that failed.
@@ -85,7 +85,7 @@ class Endpoint(Resource):
     noun: ClassVar[str] = "endpoint"
 
     config: EndpointConfig | None = None
-    coming: EndpointConfig | None = None
+    coming: Counter[str] = field(default_factory=Counter)
     capacities: Capacities = field(default_factory=dict)
     desired: Capacities = field(default_factory=dict)
     failure_reason: str | None = None
@@ -110,8 +110,7 @@ class Endpoint(Resource):
         if self.status == "Failed":
             return {}
         assert self.config is not None
-        held = instances_of(self.config, self.desired)
-        return held + instances_of(self.coming, {}) if self.coming else held
+        return instances_of(self.config, self.desired) + self.coming
 
     def enter(self, status: str, failure_reason: str | None = None) -> None:
         """Go to another status."""
@@ -119,9 +118,9 @@ class Endpoint(Resource):
         self.failure_reason = failure_reason
         self._touch(self.clock())
 
-    def update(self, config: EndpointConfig) -> None:
-        """Another configuration is to take the place of the one that is served."""
-        self.coming = config
+    def update(self, instances: Counter[str]) -> None:
+        """A configuration that needs those is to take the place of the one that is served."""
+        self.coming = instances
         self.enter("Updating")
 
     def rescale(self, desired: Capacities) -> None:
@@ -131,13 +130,13 @@ class Endpoint(Resource):
 
     def serve(self, config: EndpointConfig, capacities: Capacities) -> None:
         """Be in service with a configuration."""
-        self.config, self.coming = config, None
+        self.config, self.coming = config, Counter()
         self.capacities = self.desired = capacities
         self.enter("InService")
 
     def fail(self, reason: str) -> None:
         """Its creation or its update has failed; what was in service before stays so."""
-        self.coming = None
+        self.coming = Counter()
         self.enter("InService" if self.capacities else "Failed", reason)
 
     def describe(self, now: float | None = None) -> dict[str, Any]:

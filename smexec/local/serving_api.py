@@ -109,8 +109,9 @@ class EndpointApi(ResourceApi[Endpoint]):
         if endpoint.status == "Failed":
             raise invalid(f'Cannot update endpoint "{endpoint.arn}" that has failed to be created.')
         capacities = kept(config, endpoint.capacities, members)
-        self._check_quotas(instances_of(config, capacities))
-        endpoint.update(config)
+        instances = instances_of(config, capacities)
+        self._check_quotas(instances)
+        endpoint.update(instances)
         self._hosting.deploy(endpoint, config, capacities)
         return {"EndpointArn": endpoint.arn}
 
