@@ -1,8 +1,3 @@
-# A server of its own, on the port that the contract names.
-line <- readRDS(file.path(model_dir, "model.rds"))
-server <- plumber::pr()
-server <- plumber::pr_get(server, "/ping", function() list())
-server <- plumber::pr_post(server, "/invocations", function(req) {
-  list(rings = line[["(Intercept)"]] + line[["length"]] * req$body$length)
-})
-plumber::pr_run(server, host = "0.0.0.0", port = 8080, docs = FALSE, quiet = TRUE)
+model_fn <- function(model_dir) readRDS(file.path(model_dir, "model.rds"))
+
+predict_fn <- function(data, model) list(rings = model[["(Intercept)"]] + model[["length"]] * data$length)
