@@ -40,9 +40,10 @@ class Desk:
 
 
 class Api:
-    """Carries out requests by the operations that there are."""
+    """Carries out requests by the operations that there are, of one service."""
 
-    def __init__(self, *operations: Operations) -> None:
+    def __init__(self, *operations: Operations, service: str = "sagemaker") -> None:
+        self._service = service
         self._operations = {name: handler for part in operations for name, handler in part.items()}
 
     async def __call__(self, operation: str, body: bytes) -> Members | None:
@@ -53,9 +54,9 @@ class Api:
         """
         handler = self._operations.get(operation)
         if handler is None:
-            operation_model(operation)
+            operation_model(operation, self._service)
             raise ServiceError("NotImplemented", f"The local service has no {operation}.", 501)
-        return await handler(parse_request(operation, body))
+        return await handler(parse_request(operation, body, self._service))
 
 
 class ResourceApi(ABC, Generic[R]):

@@ -125,20 +125,23 @@ class Preconditions:
         Raises:
             ServiceError: ValidationException.
         """
-        account, name = arn.split(":")[4], arn.rpartition("/")[2]
-        if account != self._account:
+        if arn.split(":")[4] != self._account:
             raise invalid("RoleArn: Cross-account pass role is not allowed.")
-        try:
-            role = (await self._iam.get_role(RoleName=name))["Role"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-            role = None
-        if role is None or role["Arn"] != arn or not _trusts_sagemaker(role["AssumeRolePolicyDocument"]):
+        if not await self.may_assume(arn, PRINCIPAL):
             raise invalid(
                 f"Could not assume role {arn}. Please ensure that the role exists and allows principal "
                 f"'{PRINCIPAL}' to assume the role."
             )
+
+    async def may_assume(self, arn: str, principal: str) -> bool:
+        """Whether there is such a role, and it trusts that service."""
+        try:
+            role = (await self._iam.get_role(RoleName=arn.rpartition("/")[2]))["Role"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            return False
+        return bool(role["Arn"] == arn and _trusts(role["AssumeRolePolicyDocument"], principal))
 
     async def _check_input(self, uri: str, role: str) -> None:
         if not await self.has(uri):
@@ -185,12 +188,12 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     return bucket, prefix
 
 
-def _trusts_sagemaker(policy: Mapping[str, Any]) -> bool:
+def _trusts(policy: Mapping[str, Any], service: str) -> bool:
     statements = policy.get("Statement", [])
     for statement in statements if isinstance(statements, list) else [statements]:
         principal = statement.get("Principal", {})
         services = "*" if principal == "*" else principal.get("Service", [])
         named = [services] if isinstance(services, str) else services
-        if statement.get("Effect") == "Allow" and ("*" in named or PRINCIPAL in named):
+        if statement.get("Effect") == "Allow" and ("*" in named or service in named):
             return True
     return False

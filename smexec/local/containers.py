@@ -234,20 +234,8 @@ class CommandEngine:
         """See :class:`Engine`."""
         if shutil.which(self.program) is None:
             raise JobFailure(f"ClientError: the service has the engine {self.program}, but not its program.")
-        return await _start(
-            {
-                "command": self.command(spec),
-                "environment": dict(os.environ),  # for the engine's client; the container has its own
-                "workdir": "/",
-                "namespaces": ["network"] if spec.relays else [],
-                "opt_ml": "",
-                "read_only": [],
-                "files": {},
-                "hostname": spec.hostname,
-                "relays": list(spec.relays),
-                "end": self.end(spec),
-            }
-        )
+        environment = dict(os.environ)  # for the engine's client; the container has its own
+        return await start_here(self.command(spec), environment, Path("/"), self.end(spec), spec.relays)
 
     def command(self, spec: Spec) -> list[str]:
         """``run …``: the entry point's rules are those of the platform."""
@@ -350,6 +338,33 @@ def _has_podman_init() -> bool:
     """Debian recommends catatonit to podman but does not require it, and ``--init`` fails without."""
     path = "/usr/libexec/podman:/usr/lib/podman:" + os.environ.get("PATH", os.defpath)
     return shutil.which("catatonit", path=path) is not None
+
+
+async def start_here(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    workdir: Path,
+    end: Sequence[str] = (),
+    relays: Sequence[str] = (),
+) -> Container:
+    """A command in the world of the service itself, but for a network where there are relays.
+
+    All that it starts ends with it.
+    """
+    return await _start(
+        {
+            "command": [*command],
+            "environment": {**environment},
+            "workdir": str(workdir),
+            "namespaces": ["network"] if relays else [],
+            "opt_ml": "",
+            "read_only": [],
+            "files": {},
+            "hostname": "",
+            "relays": [*relays],
+            "end": [*end],
+        }
+    )
 
 
 async def _start(plan: shim.Plan) -> Container:

@@ -1,7 +1,7 @@
 """The HTTP side of the service.
 
 A request's way: recognise the operation → count it → an ordered fault, or the rate, may answer instead → the
-operation itself: the control API, SageMaker, or whatever moto answers.
+operation itself: the control API, SageMaker, CodeBuild, or whatever moto answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -40,6 +40,7 @@ class Front:
 
     Args:
         control: answers those under :data:`~smexec.local.control.PREFIX`.
+        apis: carry out the requests for these services; moto does the others.
         account: id of the AWS account, for error texts.
     """
 
@@ -47,14 +48,14 @@ class Front:
         self,
         *,
         control: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        api: Api,
+        apis: Mapping[str, Api],
         proxy: Proxy,
         runtime: Runtime,
         traffic: Traffic,
         account: str,
     ) -> None:
         self._control = control
-        self._api = api
+        self._apis = apis
         self._proxy = proxy
         self._runtime = runtime
         self._traffic = traffic
@@ -116,8 +117,8 @@ class Front:
                 raise error
             await asyncio.sleep(fault.seconds)
         self._traffic.check_rate(operation, time.monotonic())
-        if operation.service == "sagemaker":
-            return await self._sagemaker(operation, body or b"")
+        if api := self._apis.get(operation.service):
+            return await self._carried_out(api, operation, body or b"")
         if (endpoint := invoked_endpoint(request.path)) and operation.name == "InvokeEndpoint":
             return await self._runtime.invoke(endpoint, request.headers, body or b"")
         return await self._passed_on(request, body, answered=fault is None or fault.kind != "drop")
@@ -133,9 +134,9 @@ class Front:
         finally:
             upstream.release()
 
-    async def _sagemaker(self, operation: Operation, body: bytes) -> web.StreamResponse:
+    async def _carried_out(self, api: Api, operation: Operation, body: bytes) -> web.StreamResponse:
         try:
-            members = await self._api(operation.name, body)
+            members = await api(operation.name, body)
         except ServiceError:
             raise
         except Exception:

@@ -1,5 +1,5 @@
-"""SageMaker's service model, as botocore ships it: parsing of JSON 1.1 requests and validation with the real
-error texts.
+"""The service models that botocore ships, SageMaker's above all: parsing of JSON 1.1 requests and validation
+with the real error texts.
 
 botocore's own client checks required members, types and minima only; maxima, patterns and enums are the
 service's work, so they are checked here.  The texts follow the form that AWS prints: members in camel case,
@@ -53,20 +53,20 @@ def service_model(service: str = "sagemaker") -> ServiceModel:
     return botocore.session.get_session().get_service_model(service)
 
 
-def operation_model(name: str) -> OperationModel:
-    """The model of a SageMaker operation.
+def operation_model(name: str, service: str = "sagemaker") -> OperationModel:
+    """The model of a service's operation.
 
     Raises:
         ServiceError: UnknownOperationException, as the service answers.
     """
-    if name not in service_model().operation_names:
+    if name not in service_model(service).operation_names:
         raise ServiceError(
             "UnknownOperationException", f"The requested operation {name} is not recognized", 404
         )
-    return service_model().operation_model(name)
+    return service_model(service).operation_model(name)
 
 
-def parse_request(operation: str, body: bytes) -> dict[str, Any]:
+def parse_request(operation: str, body: bytes, service: str = "sagemaker") -> dict[str, Any]:
     """The members of a request, validated; timestamps as epoch seconds, unknown members left out, as the
     service does.
 
@@ -74,7 +74,7 @@ def parse_request(operation: str, body: bytes) -> dict[str, Any]:
         ServiceError: SerializationException for what is no JSON object or has wrong types,
             ValidationException for values outside the model's constraints, all of them in one message.
     """
-    shape = operation_model(operation).input_shape
+    shape = operation_model(operation, service).input_shape
     try:
         document = json.loads(body or b"{}")
     except ValueError:

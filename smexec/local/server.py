@@ -1,7 +1,8 @@
 """The service as a whole: its parts, put together, started in order and ended in reverse.
 
-HTTP comes in at :mod:`~smexec.local.front`; SageMaker is :mod:`~smexec.local.api`, the rest is moto's; jobs
-are run by :mod:`~smexec.local.run`.
+HTTP comes in at :mod:`~smexec.local.front`; SageMaker is :mod:`~smexec.local.api`, CodeBuild
+:mod:`~smexec.local.codebuild_api`, the rest is moto's; jobs are run by :mod:`~smexec.local.run`, builds by
+:mod:`~smexec.local.codebuild_run`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from aiobotocore.session import get_session
 from smexec.local.account import Account
 from smexec.local.api import Api, Desk, TagApi
 from smexec.local.checks import PRINCIPAL, Preconditions
+from smexec.local.codebuild import Build
+from smexec.local.codebuild_api import PRINCIPAL as BUILDER
+from smexec.local.codebuild_api import CodeBuildApi
+from smexec.local.codebuild_run import run_build
 from smexec.local.config import ServiceConfig
 from smexec.local.control import ControlApi
 from smexec.local.doors import gate
@@ -175,18 +180,22 @@ class Service:
         )
         preconditions = Preconditions(s3, iam, self.config.region, self.config.account)
         desk = Desk(self.config, self.account, preconditions, self._launch, time.time)
+        builds = CodeBuildApi(self.config, preconditions, self._launch_build, time.time)
         hosting = await stack.enter_async_context(Hosting(self._platform, self.account))
         front = Front(
             control=ControlApi(self),
-            api=Api(
-                TrainingApi(desk, warm_pools).operations,
-                ProcessingApi(desk).operations,
-                TransformApi(desk).operations,
-                ModelApi(desk).operations,
-                EndpointConfigApi(desk).operations,
-                EndpointApi(desk, hosting).operations,
-                TagApi(self.account).operations,
-            ),
+            apis={
+                "sagemaker": Api(
+                    TrainingApi(desk, warm_pools).operations,
+                    ProcessingApi(desk).operations,
+                    TransformApi(desk).operations,
+                    ModelApi(desk).operations,
+                    EndpointConfigApi(desk).operations,
+                    EndpointApi(desk, hosting).operations,
+                    TagApi(self.account).operations,
+                ),
+                "codebuild": Api(builds.operations, service="codebuild"),
+            },
             proxy=await stack.enter_async_context(Proxy(moto.url)),
             runtime=Runtime(self.config, hosting),
             traffic=self.traffic,
@@ -236,14 +245,20 @@ class Service:
         """Give the account what a SageMaker user has: a default bucket and an execution role."""
         place = {"CreateBucketConfiguration": {"LocationConstraint": self.config.region}}
         await s3.create_bucket(Bucket=self.bucket, **(place if self.config.region != "us-east-1" else {}))
-        trust = {"Effect": "Allow", "Principal": {"Service": PRINCIPAL}, "Action": "sts:AssumeRole"}
+        services = {"Service": [PRINCIPAL, BUILDER]}
+        trust = {"Effect": "Allow", "Principal": services, "Action": "sts:AssumeRole"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         role = await iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument=policy)
         self.role = role["Role"]["Arn"]
 
     def _launch(self, job: Job) -> None:
         run = RUNS[type(job)](job, self._platform)
-        task = asyncio.create_task(run_job(run), name=f"job {job.name}")
+        self._keep(asyncio.create_task(run_job(run), name=f"job {job.name}"))
+
+    def _launch_build(self, build: Build) -> None:
+        self._keep(asyncio.create_task(run_build(build, self._platform), name=f"build {build.id}"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
 

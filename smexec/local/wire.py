@@ -29,6 +29,7 @@ FORM = "application/x-www-form-urlencoded"
 
 _TARGETS: Mapping[str, str] = {
     "SageMaker": "sagemaker",
+    "CodeBuild_20161006": "codebuild",
     "Logs_20140328": "logs",
     "AmazonSQS": "sqs",
     "AnyScaleFrontendService": "application-autoscaling",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from smexec.local.checks import _trusts_sagemaker, check_consistency, split_s3_uri
+from smexec.local.checks import PRINCIPAL, _trusts, check_consistency, split_s3_uri
 from smexec.local.model import ServiceError
 
 INSTANCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
@@ -141,4 +141,4 @@ ALLOW = {"Effect": "Allow", "Action": "sts:AssumeRole"}
     ],
 )
 def test_a_trust_policy_must_name_sagemaker(statements: Any, trusted: bool) -> None:
-    assert _trusts_sagemaker({"Statement": statements}) is trusted
+    assert _trusts({"Statement": statements}, PRINCIPAL) is trusted
