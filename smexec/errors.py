@@ -16,6 +16,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     │   └── ResultNotReadable    it came back, but cannot be loaded here
     ├── ScriptError              a program, its code or what it is told cannot be sent
     ├── ImageError               an image's directory cannot be written, or is none
+    ├── BuildFailed              an image cannot be built; the text names the step
     ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
@@ -256,6 +257,20 @@ class OutOfMemory(CallKilled):
             f"the call ran out of memory: the kernel killed its process ({signal_name(signal)}). "
             "Use a larger instance_type, or give each call less to do"
         )
+
+
+# -- images ------------------------------------------------------------------------------------------------
+
+
+class BuildFailed(SmexecError):
+    """An image was not built: nothing was pushed.
+
+    :ivar step: of the Dockerfile, as the builder writes it; if none had begun, what failed instead
+    :ivar place: what the builder says of it: CodeBuild's phase and its words, or the engine's exit code
+    """
+
+    step: str = ""
+    place: str = ""
 
 
 # -- how a job can end without an outcome --------------------------------------------------------------------

@@ -51,7 +51,7 @@ ROOMS = {
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,
-    "images": ENGINE | {"images", "testing"},
+    "images": ENGINE | {"images", "awaiting", "testing"},
     "__init__": FACADE,
     "testing": FACADE | {"local"},
     "cli": FACADE | {"cli", "images", "local", "testing"},

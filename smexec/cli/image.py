@@ -56,3 +56,52 @@ def check(
             console.print(mark + Text(f"{finding.clause}: ", "bold") + Text(finding.text))
     if not all_hold:
         raise typer.Exit(1)
+
+
+def _split(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+@app.command()
+def build(
+    directory: Annotated[Path, typer.Argument(help="With a Dockerfile.")],
+    flags: Annotated[list[str] | None, typer.Argument(help="Of docker build, behind a --.")] = None,
+    *,
+    repository: Annotated[str, typer.Option(help="NAME or NAME:TAG.")],
+    using: Annotated[
+        str | None,
+        typer.Option(
+            metavar="codebuild|docker|podman",
+            help="What builds it; by default docker or podman if one works, else CodeBuild.",
+        ),
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="To ECR, what docker or podman has built.")] = False,
+    compute_type: Annotated[
+        str, typer.Option(help="CodeBuild's machine, BUILD_GENERAL1_MEDIUM for instance.")
+    ] = "BUILD_GENERAL1_SMALL",
+    role: Annotated[str | None, typer.Option(help="That CodeBuild takes.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="For the source on its way to CodeBuild.")] = None,
+    vpc_id: Annotated[str | None, typer.Option(help="Where CodeBuild builds.")] = None,
+    subnet_ids: Annotated[str | None, typer.Option(help="Of it, with commas between them.")] = None,
+    security_group_ids: Annotated[str | None, typer.Option(help="Of it, likewise.")] = None,
+    logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show the build's log as it comes.")] = True,
+) -> None:
+    """Build an image of a directory, and push it to ECR: smexec image build r/ --repository my-r:1."""
+    from smexec.images import build as begin
+
+    image = begin(
+        directory,
+        repository=repository,
+        using=using,
+        flags=flags or (),
+        push=push,
+        tell=typer.echo if logs else None,
+        compute_type=compute_type,
+        role=role,
+        bucket=bucket,
+        vpc_id=vpc_id,
+        subnet_ids=_split(subnet_ids),
+        security_group_ids=_split(security_group_ids),
+    ).result()
+    typer.echo(f"Image:  {image.uri}")
+    typer.echo(f"Digest: {image.digest}")

@@ -1,16 +1,25 @@
-"""Images for scripts: directories with a Dockerfile, which the user may change."""
+"""Images for scripts: directories with a Dockerfile, which the user may change, and builders of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smexec.images.building import Build, build
     from smexec.images.checking import Finding, check
+    from smexec.images.order import Image
     from smexec.images.templates import init
 
-__all__ = ["Finding", "check", "init"]
+__all__ = ["Build", "Finding", "Image", "build", "check", "init"]
 
-_HOMES = {"Finding": "checking", "check": "checking", "init": "templates"}
+_HOMES = {
+    "Build": "building",
+    "Finding": "checking",
+    "Image": "order",
+    "build": "building",
+    "check": "checking",
+    "init": "templates",
+}
 
 
 def __getattr__(name: str) -> Any:
