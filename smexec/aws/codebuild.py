@@ -55,9 +55,10 @@ async def log(aws: Client, where: Mapping[str, Any], token: str | None) -> tuple
     """What a build has written behind ``token``, and what stands for the place where that ends."""
     if not where.get("groupName") or not where.get("streamName"):
         return [], token  # it has not begun to
-    place = {"logGroupName": where["groupName"], "logStreamName": where["streamName"], "startFromHead": True}
+    place = {"logGroupName": where["groupName"], "logStreamName": where["streamName"]}
+    request: dict[str, Any] = {**place, "startFromHead": True, **({"nextToken": token} if token else {})}
     try:
-        page = await aws.call("logs", "GetLogEvents", **place, **({"nextToken": token} if token else {}))
+        page = await aws.call("logs", "GetLogEvents", **request)
     except NotFound:
         return [], token
     return [event["message"].rstrip("\n") for event in page["events"]], page["nextForwardToken"]

@@ -12,7 +12,12 @@ from smexec.images.context import ARCHIVE
 from smexec.images.reference import Registry
 
 IMAGE = "aws/codebuild/standard:7.0"  # it has docker with BuildKit, and AWS's command line, version 2
-COMPUTE_TYPES = ("BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE", "BUILD_GENERAL1_2XLARGE")
+COMPUTE_TYPES = (
+    "BUILD_GENERAL1_SMALL",
+    "BUILD_GENERAL1_MEDIUM",
+    "BUILD_GENERAL1_LARGE",
+    "BUILD_GENERAL1_2XLARGE",
+)
 _FOLDER = "context"
 
 

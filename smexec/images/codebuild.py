@@ -64,7 +64,9 @@ async def _role(aws: Client, workshop: Workshop) -> str:
     try:
         return await role_arn(aws, workshop.role, await identity(aws))
     except RoleError as error:
-        raise RoleError(f"{error}. For CodeBuild it is one that codebuild.amazonaws.com may assume") from error
+        raise RoleError(
+            f"{error}. For CodeBuild it is one that codebuild.amazonaws.com may assume"
+        ) from error
 
 
 async def _bucket(aws: Client, workshop: Workshop) -> str:
@@ -78,7 +80,7 @@ async def _bucket(aws: Client, workshop: Workshop) -> str:
 async def _buildspec(order: Order, uri: str, aws: Client) -> str:
     context, name = order.context, order.reference.name
     newest = await ecr.newest_tag(aws, name)
-    logins = registries("\n".join([uri, context.text]))
+    logins = registries(f"{uri}\n{context.text}")
     cache = f"{uri.partition(':')[0]}:{newest}" if newest else None
     return buildspec(uri, context.dockerfile.name, context.flags, logins, cache)
 
@@ -169,7 +171,7 @@ class Tail:
 
 @contextlib.asynccontextmanager
 async def _undone(undo: Callable[[], Awaitable[None]], what: str, log: BuildLog) -> AsyncIterator[None]:
-    """Undo at the end, whatever the end is; what cannot be undone is told, and hides no error of the block."""
+    """Undo at the end, whatever that is; what cannot be undone is told, and hides no error of the block."""
     try:
         yield
     finally:

@@ -76,10 +76,12 @@ def archive(context: Context, file: BinaryIO) -> None:
     """
     with zipfile.ZipFile(file, "w") as target:
         target.write(context.dockerfile, context.dockerfile.name)
-        with target.open(ARCHIVE, "w", force_zip64=True) as member:
-            with tarfile.open(fileobj=member, mode="w|gz") as tar:
-                for path in files(context):
-                    tar.add(context.directory / path, path, recursive=False, filter=_owned_by_root)
+        with (
+            target.open(ARCHIVE, "w", force_zip64=True) as member,
+            tarfile.open(fileobj=member, mode="w|gz") as tar,
+        ):
+            for path in files(context):
+                tar.add(context.directory / path, path, recursive=False, filter=_owned_by_root)
 
 
 def files(context: Context) -> list[str]:

@@ -44,7 +44,7 @@ async def build(program: str, order: Order, uri: str) -> Image:
         code = await _run(command, log.write)
         if code:
             raise log.failure(uri, f"{program} build: exit code {code}", _MORE_MEMORY)
-        digest = identity.read_text(encoding="ascii").strip()
+        digest = identity.read_text(encoding="ascii").strip()  # noqa: ASYNC240  (a line)
     # What has no registry podman calls by this name; docker has none for it.
     is_podmans = program == "podman" and not order.reference.registry and uri == str(order.reference)
     return Image(f"localhost/{uri}" if is_podmans else uri, digest)

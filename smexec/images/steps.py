@@ -1,4 +1,4 @@
-"""What a build writes → where it failed. docker, with BuildKit or without, and podman each say it their way."""
+"""What a build writes → where it failed. docker, BuildKit and podman each say it in their own way."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import re
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?(?:STEP (?P<podman>\d+/\d+: .*)|Step (?P<docker>\d+/\d+ : .*))")
 _VERTEX = re.compile(r"#(?P<number>\d+) (?P<step>\[.*\d+/\d+\] .*)")
 _VERTEX_ERROR = re.compile(r"#(?P<number>\d+) ERROR: ")
-_CODE = re.compile(r"(?:exit (?:code|status):?|non-zero code:) (\d+)")
-_ERROR = re.compile(r"error|non-zero code|did not complete", re.IGNORECASE)
+# podman, docker, BuildKit; and CodeBuild, for a docker that was killed before it could say anything.
+_CODE = re.compile(
+    r"(?:building at STEP .*: exit status|returned a non-zero code:|did not complete successfully: exit code:"
+    r"|Reason: exit status) (\d+)"
+)
 
 KILLED = 128 + 9
 
@@ -37,7 +40,7 @@ class Steps:
         elif failure := _VERTEX_ERROR.match(line):
             self.last = self._vertices.get(failure["number"], self.last)
             self._failed = True
-        if _ERROR.search(line) and (code := _CODE.search(line)):
+        if self.code is None and (code := _CODE.search(line)):
             self.code = int(code[1])
 
     @property

@@ -1,4 +1,4 @@
-"""``docker`` and ``aws`` as a build finds them on its PATH: the machine's engine, and a registry of names only.
+"""``docker`` and ``aws`` as a build finds them on its PATH: the machine's engine, and a registry of names.
 
 There is no registry: an image that is pushed stays in the engine's own store, under its name in ECR, where
 jobs of the same engine find it. ECR learns its tag and its digest, of a manifest that names the image's
