@@ -44,6 +44,18 @@ ENDS_ONLY = (
 )
 
 
+# Of images for tests; the first has nothing but Debian's smallest system.
+BASE, R_IMAGE = "localhost/smexec-base", "localhost/smexec-r"
+# For podman where it is itself in a container without privileges: no networks of its own, no higher limits.
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
+netns = "host"
+[engine]
+runtime = "runc"
+"""
+
+
 def show_pyenv_pythons() -> None:
     """The shims of pyenv refuse every Python but the active one: activate all, the active one first."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
@@ -136,6 +148,51 @@ def rival(session: nox.Session) -> None:
     install(session, "local", groups=("tests",))
     env = {"RIVAL_PYTHON": str(sdk)}
     session.run("pytest", "tests/rival", *session.posargs, env=env)
+
+
+@nox.session
+def containers(session: nox.Session) -> None:
+    """Build images and run jobs and endpoints in them, in real containers; for root on Debian."""
+    need_programs(session, "podman", "runc", "debootstrap")
+    install(session, "all", groups=("tests",))
+    conf = Path(session.create_tmp()).absolute() / "containers.conf"
+    conf.write_text(CONTAINERS_CONF, encoding="utf-8")
+    session.env["CONTAINERS_CONF"] = os.environ.get("CONTAINERS_CONF", str(conf))
+    ensure_base(session)
+    recipe = conf.with_name("r")
+    shutil.rmtree(recipe, ignore_errors=True)
+    session.run("smexec", "image", "init", "r", str(recipe))
+    name = R_IMAGE.removeprefix("localhost/")
+    build = ("smexec", "image", "build", str(recipe), "--repository", name, "--using", "podman")
+    session.run(*build, "--", "--build-arg", f"BASE={BASE}")
+    env = {"TEST_CONTAINER_IMAGE": BASE, "TEST_R_IMAGE": R_IMAGE}
+    session.run("pytest", "tests/containers", "tests/local/test_containers.py", *session.posargs, env=env)
+
+
+def need_programs(session: nox.Session, *names: str) -> None:
+    """Install those that are missing, which Debian's packages have by the same names; or skip the session."""
+    missing = [name for name in names if not shutil.which(name)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        session.skip(f"there is no {', '.join(missing)}, and only root on Debian can install it")
+    session.run("apt-get", "update", "--quiet", external=True, silent=True)
+    install = ("apt-get", "install", "--quiet", "--yes", "--no-install-recommends")
+    session.run(*install, *missing, external=True, silent=True)
+
+
+def ensure_base(session: nox.Session) -> None:
+    """Make the image that others are built upon, unless it is there: no registry needs to be in reach."""
+    listed = session.run("podman", "images", "--quiet", BASE, external=True, silent=True)
+    if str(listed).strip():
+        return
+    root = Path(session.create_tmp()).absolute() / "root"
+    archive = root.with_suffix(".tar")
+    session.run("debootstrap", "--variant=minbase", "bookworm", str(root), external=True, silent=True)
+    session.run("tar", "--create", "--file", str(archive), "--directory", str(root), ".", external=True)
+    session.run("podman", "import", str(archive), BASE, external=True, silent=True)
+    archive.unlink()
+    shutil.rmtree(root)
 
 
 @nox.session
