@@ -12,6 +12,7 @@ from smexec.images.context import ARCHIVE
 from smexec.images.reference import Registry
 
 IMAGE = "aws/codebuild/standard:7.0"  # it has docker with BuildKit, and AWS's command line, version 2
+LOG_GROUP = "/aws/codebuild/smexec-images"
 COMPUTE_TYPES = (
     "BUILD_GENERAL1_SMALL",
     "BUILD_GENERAL1_MEDIUM",
@@ -93,6 +94,8 @@ def project(
             "privilegedMode": True,  # docker within the build's container
         },
         "serviceRole": role,
+        # One for all, else each project would leave a group of its own behind.
+        "logsConfig": {"cloudWatchLogs": {"status": "ENABLED", "groupName": LOG_GROUP, "streamName": name}},
     }
     if network.vpc_id:
         request["vpcConfig"] = {

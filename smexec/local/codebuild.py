@@ -98,9 +98,11 @@ class Build:
         return f"{self.project}:{self.uuid}"
 
     @property
-    def log_group(self) -> str:
-        """In CloudWatch."""
-        return f"/aws/codebuild/{self.project}"
+    def log(self) -> tuple[str, str]:
+        """Group and stream in CloudWatch."""
+        wanted = self.request.get("logsConfig", {}).get("cloudWatchLogs", {})
+        stream = f"{wanted['streamName']}/{self.uuid}" if "streamName" in wanted else self.uuid
+        return wanted.get("groupName", f"/aws/codebuild/{self.project}"), stream
 
     def enter(self, phase: str) -> BuildPhase:
         """Go on to the next phase; the one before has succeeded unless it was said to have failed."""
@@ -145,8 +147,5 @@ class Build:
         return without_nulls(members)
 
     def _logs(self) -> dict[str, Any]:
-        return {
-            "groupName": self.log_group,
-            "streamName": self.uuid,
-            "cloudWatchLogs": {"status": "ENABLED"},
-        }
+        group, stream = self.log
+        return {"groupName": group, "streamName": stream, "cloudWatchLogs": {"status": "ENABLED"}}

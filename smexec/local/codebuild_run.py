@@ -49,8 +49,9 @@ class BuildRun:
         """Until it has ended or is ended: its status."""
         build = self._build
         build.enter("PROVISIONING")
-        await create_group(self._around.logs, build.log_group)
-        log = LogStream(self._around.logs, build.log_group, build.uuid)
+        group, stream = build.log
+        await create_group(self._around.logs, group)
+        log = LogStream(self._around.logs, group, stream)
         async with scratch(self._platform.directory) as directory:
             source = directory / "src"
             source.mkdir()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import smexec.images
 import smexec.testing
 from smexec import Processing, SageMakerExecutor, Transform
 
@@ -74,6 +75,24 @@ ACTIONS = {
     "s3:DeleteObjects": "s3:DeleteObject",
 }
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
+
+
+def test_the_policies_allow_what_building_an_image_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(ROOT / "tests" / "images"), prepend=os.pathsep)  # a docker for tests
+    monkeypatch.setenv("DOCKER_TOLD", str(tmp_path))
+    (tmp_path / "Dockerfile").write_text("FROM base")
+    with smexec.testing.local_service(engine="docker") as service, service.environ():
+        service.reset_requests()
+        assert smexec.images.build(tmp_path, repository="image", using="codebuild").result().digest
+        called = {name.replace(".", ":", 1) for name in service.requests()}
+    # Who stops it, or has much to upload, calls these too.
+    asked = {*called, "codebuild:StopBuild", "s3:AbortMultipartUpload", "ecr:DescribeRepositories"}
+    needed = {ACTIONS.get(action, action) for action in asked} - NEEDS_NO_PERMISSION
+    user, role = allowed("image"), allowed("image role")
+    assert needed <= user | role
+    assert {"ecr:PutImage", "ecr:GetAuthorizationToken"} <= role
 
 
 def test_the_policies_allow_what_is_called(tmp_path: Path) -> None:

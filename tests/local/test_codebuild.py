@@ -85,6 +85,15 @@ def test_the_commands_run_where_the_source_is(aws: Any, codebuild: Any, project:
     assert build["logs"]["groupName"] == f"/aws/codebuild/{project['name']}"
 
 
+def test_a_log_of_a_name_of_its_own(aws: Any, codebuild: Any, project: Any) -> None:
+    wanted = {"status": "ENABLED", "groupName": "/all", "streamName": "one"}
+    project["logsConfig"] = {"cloudWatchLogs": wanted}
+    build = ended(codebuild, start(codebuild, project, spec(build=["cat hello"])))
+    where = build["logs"]["groupName"], build["logs"]["streamName"]
+    assert where == ("/all", f"one/{build['id'].partition(':')[2]}")
+    assert "from the source" in log(aws, build)
+
+
 def test_a_buildspec_may_be_a_file_of_the_source(aws: Any, codebuild: Any, project: Any) -> None:
     build = ended(codebuild, start(codebuild, project, "spec.yml"))
     assert "from the source" in log(aws, build)
