@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +61,16 @@ def check(
         raise typer.Exit(1)
 
 
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is what Ctrl-C is: it cleans up."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _split(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
@@ -89,19 +102,20 @@ def build(
     """Build an image of a directory, and push it to ECR: smexec image build r/ --repository my-r:1."""
     from smexec.images import build as begin
 
-    image = begin(
-        directory,
-        repository=repository,
-        using=using,
-        flags=flags or (),
-        push=push,
-        tell=typer.echo if logs else None,
-        compute_type=compute_type,
-        role=role,
-        bucket=bucket,
-        vpc_id=vpc_id,
-        subnet_ids=_split(subnet_ids),
-        security_group_ids=_split(security_group_ids),
-    ).result()
+    with _terminable():
+        image = begin(
+            directory,
+            repository=repository,
+            using=using,
+            flags=flags or (),
+            push=push,
+            tell=typer.echo if logs else None,
+            compute_type=compute_type,
+            role=role,
+            bucket=bucket,
+            vpc_id=vpc_id,
+            subnet_ids=_split(subnet_ids),
+            security_group_ids=_split(security_group_ids),
+        ).result()
     typer.echo(f"Image:  {image.uri}")
     typer.echo(f"Digest: {image.digest}")

@@ -17,7 +17,7 @@ from smexec.aws import ecr
 from smexec.aws.client import Client
 from smexec.aws.identity import identity
 from smexec.core.settings import make
-from smexec.engine.loop import Loop
+from smexec.engine.loop import Loop, at_exit, forget
 from smexec.errors import SettingsError
 from smexec.images import codebuild, engines
 from smexec.images.buildspec import COMPUTE_TYPES, Network
@@ -37,9 +37,11 @@ class Build:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._is_unwanted = False
-        # A loop and a thread of its own, which the interpreter's end waits for: nothing is to be left in AWS.
+        # A loop and a thread of its own. The interpreter's end waits for it: nothing is to be left in AWS.
+        at_exit(self, lambda: concurrent.futures.wait([self._future]))
         threads = concurrent.futures.ThreadPoolExecutor(1, "smexec-build")
         self._future: concurrent.futures.Future[Image] = threads.submit(self._run)
+        self._future.add_done_callback(lambda _: forget(self))
         threads.shutdown(wait=False)
 
     def done(self) -> bool:
@@ -61,6 +63,8 @@ class Build:
 
     def cancel(self) -> None:
         """End it; what it has made in AWS for itself is deleted before it is :meth:`done`."""
+        if self._is_unwanted:
+            return  # a second time would end the cleaning up, too
         self._is_unwanted = True
         if self._loop and self._task:
             with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -33,8 +33,9 @@ class Context:
 
     @property
     def text(self) -> str:
-        """The Dockerfile's, and of the flags: what may name other images."""
-        return "\n".join([self.dockerfile.read_text(encoding="utf-8"), *self.flags])
+        """The Dockerfile's, and of the flags: what may name other images. Comments name none."""
+        lines = self.dockerfile.read_text(encoding="utf-8").splitlines()
+        return "\n".join([line for line in lines if not line.lstrip().startswith("#")] + [*self.flags])
 
 
 def context(directory: Path, flags: Sequence[str]) -> Context:

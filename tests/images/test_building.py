@@ -178,19 +178,31 @@ class TestCodeBuild:
         build = begin(tell=lambda line: up.set() if line == "up" else None)
         assert up.wait(60)
         build.cancel()
+        build.cancel()
         with pytest.raises(concurrent.futures.CancelledError):
             build.result()
         assert build.done()
         assert service.requests()["codebuild.StopBuild"] == 1
 
-    def test_ctrl_c_on_the_command_line(self, service: LocalService, directory: Path) -> None:
+    def test_who_does_not_wait_for_it_ends_when_it_has(self, service: LocalService, directory: Path) -> None:
+        program = (
+            "import sys, smexec.images\n"
+            "smexec.images.build(sys.argv[1], repository='unwaited', using='codebuild')\n"
+        )
+        subprocess.run([sys.executable, "-c", program, str(directory)], check=True, timeout=60)
+        assert len(images(service, "unwaited")) == 1
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+    def test_a_signal_to_the_command_line(
+        self, service: LocalService, directory: Path, number: signal.Signals
+    ) -> None:
         instruct(directory, "RUN hang")
-        arguments = ["image", "build", str(directory), "--repository", "ctrl-c", "--using", "codebuild"]
+        arguments = ["image", "build", str(directory), "--repository", "signal", "--using", "codebuild"]
         command = [sys.executable, "-c", "from smexec.cli import main; main()", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert any(line == "up\n" for line in process.stdout)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             assert process.wait(60) != 0
         assert service.requests()["codebuild.StopBuild"] == 1
 

@@ -86,6 +86,12 @@ def test_the_dockerfile_that_is_meant(
     assert packed(outside)[0] == ["D", ARCHIVE]
 
 
+def test_what_may_name_other_images(directory: Path) -> None:
+    (directory / "Dockerfile").write_text("# not a\nFROM b\n  # nor c\nCOPY --from=d /x /x\n")
+    text = context(directory, ["--build-arg", "BASE=e"]).text
+    assert text == "FROM b\nCOPY --from=d /x /x\n--build-arg\nBASE=e"
+
+
 @pytest.mark.parametrize("flags", [["-f", "none"], ["--file"]])
 def test_what_is_not_there_is_said_at_once(directory: Path, flags: list[str]) -> None:
     with pytest.raises(SettingsError, match=r"none|needs a path"):
