@@ -34,7 +34,8 @@ class Build:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # Here: at the interpreter's end, which may be about to begin, no more threads are started.
+        self._loop = Loop()
         self._task: asyncio.Task[Any] | None = None
         self._is_unwanted = False
         # A loop and a thread of its own. The interpreter's end waits for it: nothing is to be left in AWS.
@@ -66,7 +67,7 @@ class Build:
         if self._is_unwanted:
             return  # a second time would end the cleaning up, too
         self._is_unwanted = True
-        if self._loop and self._task:
+        if self._task:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
@@ -84,13 +85,13 @@ class Build:
 
     def _run(self) -> Image:
         try:
-            image: Image = anyio.run(self._main, backend_options={"loop_factory": Loop})
+            image: Image = anyio.run(self._main, backend_options={"loop_factory": lambda: self._loop})
         except asyncio.CancelledError:
             raise concurrent.futures.CancelledError from None
         return image
 
     async def _main(self) -> Image:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._task = asyncio.current_task()
         if self._is_unwanted:
             raise concurrent.futures.CancelledError
         image: Image = await self._work()
