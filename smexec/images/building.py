@@ -34,12 +34,11 @@ class Build:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
-        # Here: at the interpreter's end, which may be about to begin, no more threads are started.
+        # The interpreter's end waits for it: nothing is to be left in AWS. Threads cannot be started then.
+        at_exit(self, self._wait)
         self._loop = Loop()
         self._task: asyncio.Task[Any] | None = None
         self._is_unwanted = False
-        # A loop and a thread of its own. The interpreter's end waits for it: nothing is to be left in AWS.
-        at_exit(self, lambda: concurrent.futures.wait([self._future]))
         threads = concurrent.futures.ThreadPoolExecutor(1, "smexec-build")
         self._future: concurrent.futures.Future[Image] = threads.submit(self._run)
         self._future.add_done_callback(lambda _: forget(self))
@@ -59,7 +58,7 @@ class Build:
             return self._future.result(timeout)
         except KeyboardInterrupt:
             self.cancel()
-            concurrent.futures.wait([self._future])
+            self._wait()
             raise
 
     def cancel(self) -> None:
@@ -70,6 +69,9 @@ class Build:
         if self._task:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _wait(self) -> None:
+        concurrent.futures.wait([self._future])
 
     def __await__(self) -> Generator[Any, None, Image]:
         """Wait in async code, under asyncio or trio. Cancelling the task that waits ends the build."""
