@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smexec import errors
     from smexec.core.processing import ProcessingResult
-    from smexec.core.training import TrainingResult
     from smexec.core.transform import TransformResult
     from smexec.decorator import RemoteFunction, remote
+    from smexec.deployment import Deployment, adeploy, deploy
+    from smexec.endpoint import Endpoint
     from smexec.executor import SageMakerExecutor
     from smexec.future import Future
     from smexec.processing import Processing
     from smexec.script import Script
+    from smexec.trained import TrainingResult
     from smexec.transform import Transform
 
 __all__ = [
+    "Deployment",
+    "Endpoint",
     "Future",
     "Processing",
     "ProcessingResult",
@@ -29,21 +33,27 @@ __all__ = [
     "TrainingResult",
     "Transform",
     "TransformResult",
+    "adeploy",
+    "deploy",
     "errors",
     "remote",
 ]
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "Deployment": "smexec.deployment",
+    "Endpoint": "smexec.endpoint",
     "Future": "smexec.future",
     "Processing": "smexec.processing",
     "ProcessingResult": "smexec.core.processing",
     "RemoteFunction": "smexec.decorator",
     "SageMakerExecutor": "smexec.executor",
     "Script": "smexec.script",
-    "TrainingResult": "smexec.core.training",
+    "TrainingResult": "smexec.trained",
     "Transform": "smexec.transform",
     "TransformResult": "smexec.core.transform",
+    "adeploy": "smexec.deployment",
+    "deploy": "smexec.deployment",
     "remote": "smexec.decorator",
 }
 

@@ -17,6 +17,7 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     ├── ScriptError              a program, its code or what it is told cannot be sent
     ├── ImageError               an image's directory cannot be written, or is none
     ├── BuildFailed              an image cannot be built; the text names the step
+    ├── FormatError              what a model is asked cannot be sent, or its answer cannot be read
     ├── DependencyFailed         a call failed whose future is among the arguments; the ``__cause__`` says how
     ├── SignatureError           bytes from S3 are not what this run's own ends wrote
     ├── PythonMismatch           the container runs another Python than the client
@@ -30,14 +31,16 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
     ├── JobError                 the job ended without an outcome of its call
     │   ├── JobFailed            the service says Failed; its FailureReason is in the text
     │   │   ├── CapacityError    no such machine to be had now
-    │   │   └── InternalServerError
+    │   │   ├── InternalServerError
+    │   │   └── EndpointFailed   an endpoint did not come into service, or was not updated
     │   ├── JobStopped           somebody stopped it
     │   ├── MaxRuntimeExceeded
     │   ├── MaxWaitTimeExceeded  spot capacity did not come in time
     │   └── OutcomeMissing       the service says Completed, but no outcome was written
     ├── ServiceError             AWS refused a request
     │   ├── AccessDenied, BucketNotFound, RoleError, CredentialsError, QuotaExceeded,
-    │   └── InvalidRequest, ServiceUnavailable
+    │   ├── InvalidRequest, ServiceUnavailable
+    │   └── ModelError           an endpoint's container answered with an error
     └── EngineFailed             a fault of smexec's own; the ``__cause__`` shows where
 """
 
@@ -177,6 +180,12 @@ class ImageError(SmexecError, ValueError):
     """An image's directory cannot be written, or an image cannot be looked at."""
 
 
+class FormatError(SmexecError, ValueError):
+    """What a model is asked cannot be written as its content type says, or is too large; or its answer cannot
+    be read.
+    """
+
+
 # -- how a call can end without an outcome of its own --------------------------------------------------------
 
 
@@ -311,6 +320,13 @@ class InternalServerError(JobFailed):
     """The service failed the job for a reason of its own."""
 
 
+class EndpointFailed(JobFailed):
+    """An endpoint did not come into service, or an update was rolled back; the reason is in the text.
+
+    What was made for it has been deleted. ``job_name`` is the endpoint's.
+    """
+
+
 class JobStopped(JobError):
     """The job was stopped: by ``Future.stop()``, from the console, or by another program."""
 
@@ -367,6 +383,15 @@ class InvalidRequest(ServiceError, ValueError):
 
 class ServiceUnavailable(ServiceError):
     """AWS could not be reached, or kept failing, for as long as we tried."""
+
+
+class ModelError(ServiceError):
+    """An endpoint's container answered with an error, or not at all; the text is its own.
+
+    :ivar status: the HTTP status of its answer; 0: there was none
+    """
+
+    status: int | None = None
 
 
 class EngineFailed(SmexecError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from smexec.capture.sources import pack
 from smexec.core import checks, request, training
 from smexec.core.errand import Errand
 from smexec.core.settings import Settings
-from smexec.core.training import Orders, TrainingResult
+from smexec.core.training import Orders
 from smexec.errors import ScriptError
 from smexec.program import Program, check_settings, settle
+from smexec.trained import TrainingResult
 
 
 class Script(Program[TrainingResult]):
@@ -75,7 +77,7 @@ class Script(Program[TrainingResult]):
         def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
             texts = training.encode(_merged(self._common, args, kwargs))
             orders = dataclasses.replace(self._orders, hyperparameters=texts)
-            return training.errand(source, orders, settings)
+            return training.errand(source, orders, settings, partial(TrainingResult.of, settings))
 
         return make
 

@@ -21,17 +21,11 @@ CORE = {"errors", "core", *WORKER}
 CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
-EXECUTOR = {
-    "executor",
-    "future",
-    "results",
-    "awaiting",
-    "program",
-    "script",
-    "processing",
-    "transform",
-    *ENGINE,
-}
+ENDPOINT = {"endpoint", "future", "awaiting", *ENGINE}
+PROGRAM = {"program", *CAPTURE}
+DEPLOYMENT = {"deployment", *PROGRAM, *ENDPOINT}
+SCRIPT = {"script", "trained", "processing", "transform", *DEPLOYMENT}
+EXECUTOR = {"executor", "results", *SCRIPT}
 FACADE = {"__init__", "decorator", "demo", *EXECUTOR}
 ROOMS = {
     "errors": set[str](),
@@ -45,9 +39,12 @@ ROOMS = {
     "results": EXECUTOR,
     "awaiting": set[str](),
     "program": CAPTURE,
-    "script": {"program", *CAPTURE},
-    "processing": {"program", *CAPTURE},
-    "transform": {"program", *CAPTURE},
+    "processing": PROGRAM,
+    "transform": PROGRAM,
+    "endpoint": ENDPOINT,
+    "deployment": DEPLOYMENT,
+    "trained": {"trained", "transform", *DEPLOYMENT},
+    "script": SCRIPT,
     "decorator": FACADE,
     "demo": FACADE,
     "joblib": FACADE,

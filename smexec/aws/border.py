@@ -42,11 +42,9 @@ _CREDENTIALS = frozenset(
     }
 )
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})  # "try again", S3 says
-_ABSENT = frozenset({"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "404"})
-_UNKNOWN = re.compile(
-    r"Requested resource not found|Could not find (requested job|model|endpoint( configuration)?)\b(?! data)"
+_ABSENT = frozenset(
+    {"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "ObjectNotFoundException", "404"}
 )
-_TAKEN = "Cannot create already existing"  # of models, endpoint configurations and endpoints
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation"})
 _ENUM = re.compile(r"Value '([^']*)'(.*?)Member must satisfy enum value set: \[([^\]]*)\]")
 _MOST_SHOWN = 12  # values that a list in an error may have before only near ones are shown
@@ -76,6 +74,10 @@ class LimitReached(errors.ServiceError):
 
 class NotFound(errors.ServiceError):
     """No such object, job, model or endpoint."""
+
+
+class Busy(errors.InvalidRequest):
+    """An endpoint that is being created, changed or deleted can be asked for nothing else meanwhile."""
 
 
 @contextlib.contextmanager
@@ -130,6 +132,10 @@ def _of_answer(operation: str, answer: Any) -> errors.ServiceError:
         message = f"an answer of HTTP status {status}"
     kind = _kind(code, message, status)
     error = _made(kind, operation, code, _advised(f"{operation}: {message or code}", _ADVICE.get(kind)))
+    if isinstance(error, errors.ModelError):
+        error.status = answer.get("OriginalStatusCode")
+        said = answer.get("OriginalMessage")
+        error.args = (f"the model's container answered {error.status}: {said}" if said else message,)
     if isinstance(error, LimitReached):
         found = _LIMIT.search(message)
         error.hopeless = bool(found) and int(found[1]) < int(found[3])  # type: ignore[index]
@@ -152,20 +158,33 @@ def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
         return Throttled
     if code in _CREDENTIALS:
         return errors.CredentialsError
-    if "Could not assume role" in message:
-        return errors.RoleError
+    for said, kind in _BY_MESSAGE.items():
+        if said.search(message):
+            return kind
     if code in _DENIED:
         return errors.AccessDenied
-    if code == "NoSuchBucket":
-        return errors.BucketNotFound
-    if code in _ABSENT or _UNKNOWN.search(message):
+    if code in _ABSENT:
         return NotFound
-    if code == "ResourceInUse" or _TAKEN in message:
-        return NameTaken
-    if code == "ResourceLimitExceeded":
-        return LimitReached
+    if code in _BY_CODE:
+        return _BY_CODE[code]
     failing = status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
     return Unreachable if failing or code in _CONFLICTS else errors.InvalidRequest
+
+
+# What is a ValidationException, or has a code that says less than its text.
+_BY_MESSAGE: dict[re.Pattern[str], type[errors.ServiceError]] = {
+    re.compile("Could not assume role"): errors.RoleError,
+    re.compile("Requested resource not found"): NotFound,
+    re.compile(r"Could not find (requested job|model|endpoint( configuration)?)\b(?! data)"): NotFound,
+    re.compile("Cannot create already existing"): NameTaken,
+    re.compile("Cannot update in-progress endpoint"): Busy,
+}
+_BY_CODE: dict[str, type[errors.ServiceError]] = {
+    "ModelError": errors.ModelError,
+    "NoSuchBucket": errors.BucketNotFound,
+    "ResourceInUse": NameTaken,
+    "ResourceLimitExceeded": LimitReached,
+}
 
 
 def _credentials(operation: str, error: Exception) -> errors.ServiceError:

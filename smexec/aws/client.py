@@ -37,7 +37,8 @@ _BUCKETS = {
     "CreateProcessingJob": Bucket(1.0),
     "CreateTransformJob": Bucket(1.0),
 }
-_UNLIMITED = frozenset({"s3"})  # thousands a second for each prefix; 503 SlowDown is retried like the rest
+#: S3: thousands a second for each prefix; 503 SlowDown is retried like the rest. Endpoints: what they can do.
+_UNLIMITED = frozenset({"s3", "sagemaker-runtime"})
 
 PATIENCE = 900.0  # seconds that a throttled or unanswered request is tried again
 _PAUSE = wait_random_exponential(multiplier=0.25, max=20)
@@ -142,7 +143,7 @@ class Client:
         config = AioConfig(
             retries={"total_max_attempts": 1},  # they are ours, so that the buckets learn from every refusal
             connect_timeout=10,
-            read_timeout=60,
+            read_timeout=80,  # a model may take 60 seconds to answer
             max_pool_connections=50,
             # Where there is no TLS boto would hash each body, on the loop. Checksums and our signatures hold.
             s3={"payload_signing_enabled": False},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Collection
 from typing import Any
 
 import anyio
 
-from smexec.aws.border import NameTaken, Throttled, Unreachable
+from smexec.aws.border import Busy, NameTaken, NotFound, Throttled, Unreachable
 from smexec.aws.client import PATIENCE, Client
 from smexec.core.cadence import SKEW
 from smexec.core.jobtype import JobType
@@ -17,6 +18,7 @@ from smexec.core.request import Request
 from smexec.errors import InvalidRequest
 
 _SOONEST, _LATEST = 0.25, 20.0  # seconds until a request is sent again whose answer was lost
+_SELDOM = 5.0  # the longest pause between two looks at what will change
 
 
 async def create(aws: Client, request: Request) -> None:
@@ -31,7 +33,7 @@ async def create(aws: Client, request: Request) -> None:
     pause = _SOONEST
     while True:
         try:
-            await aws.call("sagemaker", request.operation, patience=0, **request.members)
+            await aws.call(request.service, request.operation, patience=0, **request.members)
         except Throttled:
             continue  # the bucket has slowed down
         except Unreachable:
@@ -49,12 +51,55 @@ async def create(aws: Client, request: Request) -> None:
 
 
 async def stop(aws: Client, job: JobType, name: str) -> None:
-    """Ask for a job's end. One that has ended already is no error."""
+    """Ask for a job's end, if it can be stopped. One that has ended already is no error.
+
+    What lasts is deleted, and gone when this returns.
+    """
+    if job.stopping is None:
+        return
+    if job.lasts:
+        await delete(aws, Request(job.stopping, _named(job, name)))
+        await _gone(aws, job, name)
+        return
     try:
         await aws.call("sagemaker", job.stopping, **_named(job, name))
     except InvalidRequest as error:
         if "is in status" not in str(error):
             raise
+
+
+async def delete(aws: Client, request: Request) -> None:
+    """Have something deleted, as soon as that can be. What is not there is no error."""
+    pause = _SOONEST
+    while True:
+        try:
+            await aws.call(request.service, request.operation, **request.members)
+        except NotFound:
+            return
+        except Busy:
+            await anyio.sleep(pause)
+            pause = min(_SELDOM, pause * 2)
+        else:
+            return
+
+
+async def settled(aws: Client, job: JobType, name: str) -> dict[str, Any]:
+    """The description once it does not change any more.
+
+    :raises smexec.aws.border.NotFound: there is none, or none any more
+    """
+    pause = _SOONEST
+    while True:
+        description = await describe(aws, job, name)
+        if job.phase(description) is Phase.ENDED:
+            return description
+        await anyio.sleep(pause)
+        pause = min(_SELDOM, pause * 2)
+
+
+async def _gone(aws: Client, job: JobType, name: str) -> None:
+    with contextlib.suppress(NotFound):
+        await settled(aws, job, name)  # at most one that somebody has made since
 
 
 async def phases(

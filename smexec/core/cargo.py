@@ -44,6 +44,9 @@ class Cargo(Protocol):
         :param left: numbers of the calls that have no outcome yet
         """
 
+    def finishing(self, job: str) -> Sequence[Request]:
+        """What is still to be asked once a job has ended well, before its calls have."""
+
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:
         """What deletes all that was made for a job that has ended and that nobody needs.
 
@@ -91,6 +94,10 @@ class BatchCargo:
             self._hyperparameters(job, run, keys, left),
         )
         return [create_training_job(self.settings, job, run, place, order)]
+
+    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
 
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
         """Nothing: what a run leaves in S3 is kept."""

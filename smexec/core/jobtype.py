@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,15 +19,17 @@ class JobType:
     :ivar noun: in the names of operations and members: ``CreateTrainingJob``, ``TrainingJobName``
     :ivar summaries: the member of List's answer that has them
     :ivar log_group: of CloudWatch, for all of them
-    :ivar stopping: the operation that ends it
+    :ivar stopping: the operation that ends it; None: it comes to its end whether that is wanted or not
     :ivar ended: statuses that last
+    :ivar lasts: having begun well it goes on until it is deleted, as does the use that it makes of a quota
     """
 
     noun: str
     summaries: str
     log_group: str
-    stopping: str
+    stopping: str | None
     ended: frozenset[str] = frozenset({"Completed", "Failed", "Stopped"})
+    lasts: bool = False
 
     @property
     def name(self) -> str:
@@ -83,4 +86,7 @@ ENDPOINT = _Endpoint(
     "/aws/sagemaker/Endpoints",
     "DeleteEndpoint",
     frozenset({"InService", "OutOfService", "Failed", "UpdateRollbackFailed"}),
+    lasts=True,
 )
+#: An endpoint's change, which ends as its creation does. To stop that would be to delete what is in service.
+UPDATE = dataclasses.replace(ENDPOINT, stopping=None)

@@ -105,6 +105,10 @@ class ProcessingCargo:
             request["Environment"] = dict(settings.environment_variables)
         return [Request("CreateProcessingJob", request | tags(settings))]
 
+    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
         """Nothing."""
         return ()

@@ -11,7 +11,7 @@ from smexec.core.work import Place
 
 
 class Request(NamedTuple):
-    """Of the service's API.
+    """Of the service's API, or of what scales its endpoints.
 
     :ivar operation: ``CreateTrainingJob``
     :ivar members: of its input
@@ -19,6 +19,11 @@ class Request(NamedTuple):
 
     operation: str
     members: Mapping[str, Any]
+
+    @property
+    def service(self) -> str:
+        """Whose operation it is, as boto calls it."""
+        return "application-autoscaling" if "Scal" in self.operation else "sagemaker"
 
 
 class Order(NamedTuple):

@@ -7,7 +7,7 @@ hyperparameters tell where it lies and what of it is run, each encoded as JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,15 +31,8 @@ _MOST, _NAME_LIMIT, _VALUE_LIMIT = 100, 256, 2500  # of HyperParameters, in the 
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """What a script's Training Job has left.
-
-    :ivar model: the S3 URI of ``model.tar.gz``, which has what was in ``/opt/ml/model``; None: nothing was
-    :ivar output: the same of ``output.tar.gz`` and ``/opt/ml/output/data``
-    :ivar metrics: the last value of each
-    :ivar hyperparameters: those that the script was given, as they are after their way through JSON
-    :ivar billable_seconds: None if the service does not tell
-    """
+class Trained:
+    """What a script's Training Job has left; see :class:`smexec.TrainingResult`."""
 
     job_name: str
     model: str | None
@@ -47,6 +40,7 @@ class TrainingResult:
     metrics: Mapping[str, float]
     hyperparameters: Mapping[str, Any]
     billable_seconds: int | None = None
+    image_uri: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +79,14 @@ class TrainingCargo:
 
     :ivar job: that was the first to have it
     :ivar sha256: the archive's name in S3
+    :ivar result: makes the call's value of what there is
     """
 
     job: str
     settings: Settings
     orders: Orders
     sha256: str
+    result: Callable[[Trained], Any]
     type = TRAINING
     reports = False
 
@@ -107,6 +103,10 @@ class TrainingCargo:
             {**self.orders.hyperparameters, **{name: json.dumps(text) for name, text in own.items()}},
         )
         return [create_training_job(self.settings, job, run, place, order)]
+
+    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
 
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
         """Nothing."""
@@ -127,33 +127,35 @@ class TrainingCargo:
         """What is Completed has a result, and nothing else has."""
         kept = [uri if uri in found else None for uri in self.artifacts(description)]
         if description["TrainingJobStatus"] == "Completed":
-            return Outcome(value=self._result(description, *kept))
+            return Outcome(value=self.result(self._trained(description, *kept)))
         error = why(description)
         if isinstance(error, JobError):
             error.model, error.output = kept
         return Outcome(error=error)
 
-    def _result(
-        self, description: Mapping[str, Any], model: str | None, output: str | None
-    ) -> TrainingResult:
-        return TrainingResult(
+    def _trained(self, description: Mapping[str, Any], model: str | None, output: str | None) -> Trained:
+        return Trained(
             description["TrainingJobName"],
             model,
             output,
             {item["MetricName"]: item["Value"] for item in description.get("FinalMetricDataList", ())},
             {name: json.loads(text) for name, text in self.orders.hyperparameters.items()},
             description.get("BillableTimeInSeconds"),
+            description["AlgorithmSpecification"].get("TrainingImage"),
         )
 
 
-def errand(source: Layer, orders: Orders, settings: Settings) -> Errand:
-    """A script with its hyperparameters, as a call."""
+def errand(source: Layer, orders: Orders, settings: Settings, result: Callable[[Trained], Any]) -> Errand:
+    """A script with its hyperparameters, as a call.
+
+    :param result: makes the call's value of what the job has left
+    """
     return Errand(
         type=TRAINING,
         settings=settings,
         prefix=settings.job_name_prefix or f"smexec-{PurePosixPath(orders.program).stem}",
         layers=[source],
-        cargo=partial(TrainingCargo, settings=settings, orders=orders, sha256=source.sha256),
+        cargo=partial(TrainingCargo, settings=settings, orders=orders, sha256=source.sha256, result=result),
     )
 
 

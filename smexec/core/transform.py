@@ -87,6 +87,10 @@ class TransformCargo:
             Request("CreateTransformJob", request | tags(self.settings)),
         ]
 
+    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
+        """Nothing."""
+        return ()
+
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
         """The model, which is an entry in a list: its data stay."""
         return [delete_model(job)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -46,6 +47,7 @@ class Crew:
         aboard: dict[Ticket, Passenger],
         post: Callable[[Callable[[Crew], None]], None],
     ) -> None:
+        self._aws = aws
         self._run = run
         self._max_workers = max_workers
         self._aboard = aboard
@@ -94,6 +96,10 @@ class Crew:
     def prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
         """A new call that takes long to make."""
         self._tasks.start_soon(self._prepare, passenger, make)
+
+    def ask(self, passenger: Passenger, work: Callable[[Client], Awaitable[Any]]) -> None:
+        """A call that is no job's: something is asked of AWS."""
+        self._tasks.start_soon(self._ask, passenger, work)
 
     def connect(self, ticket: Ticket) -> None:
         """What this call waited for has landed."""
@@ -150,6 +156,15 @@ class Crew:
             self._aboard.pop(passenger.ticket, None)
         else:
             self.take(passenger)
+        self._look.set()
+
+    async def _ask(self, passenger: Passenger, work: Callable[[Client], Awaitable[Any]]) -> None:
+        try:
+            outcome = Outcome(value=await work(self._aws))
+        except Exception as error:
+            outcome = Outcome(error=error)
+        await in_thread(lambda: settle_all([(passenger, outcome)]))
+        self._aboard.pop(passenger.ticket, None)
         self._look.set()
 
     def _patience(self) -> float:
@@ -225,7 +240,7 @@ class Crew:
         if not flight.passengers:
             self._tracker.leave(flight)
         if landing and not flight.passengers:
-            is_well = not flight.stop_wanted and all(outcome.error is None for _, outcome in landing)
+            is_well = not flight.is_being_stopped and all(outcome.error is None for _, outcome in landing)
             await self._launcher.clear(flight, well=is_well)
         await in_thread(lambda: settle_all(landing))
         for passenger, _ in landing:

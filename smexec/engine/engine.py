@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from smexec.aws import logs
@@ -82,6 +82,16 @@ class Engine:
         """The same for a call that takes long to make: it is made on a thread."""
         passenger = self._admit(Passenger(None, future, ticket))
         self._post(lambda crew: crew.prepare(passenger, prepare))
+
+    def ask(
+        self,
+        work: Callable[[Client], Awaitable[Any]],
+        future: concurrent.futures.Future[Any],
+        ticket: Ticket,
+    ) -> None:
+        """Have something asked of AWS on the loop; the future will have the answer."""
+        passenger = self._admit(Passenger(None, future, ticket))
+        self._post(lambda crew: crew.ask(passenger, work))
 
     def _admit(self, passenger: Passenger) -> Passenger:
         self.check_process()

@@ -74,6 +74,7 @@ class Flight:
     :ivar unwanted: those of them that were cancelled or stopped
     :ivar heard: the names of its events that have been read
     :ivar doing: actions under way, each in a task of its own
+    :ivar made: operations that have made something for it
     """
 
     name: str
@@ -91,6 +92,7 @@ class Flight:
     unwanted: set[int] = field(default_factory=set)
     heard: set[str] = field(default_factory=set)
     doing: set[Action] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for number, passenger in self.passengers.items():
@@ -123,6 +125,7 @@ class Flight:
             unwanted=set(),
             heard=set(),
             doing=set(),
+            made=set(),
         )
 
     def leave(self, number: int) -> Passenger:
@@ -156,6 +159,11 @@ class Flight:
         if action is Do.INVESTIGATE and any(isinstance(other, ReadNews) for other in self.doing):
             return True
         return action in self.doing
+
+    @property
+    def is_being_stopped(self) -> bool:
+        """Whether nobody wants it, and that can still be helped."""
+        return self.stop_wanted and self.type.stopping is not None
 
     @property
     def is_wanted(self) -> bool:

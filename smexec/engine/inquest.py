@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import anyio
 
@@ -10,6 +11,7 @@ from smexec.aws import jobs, logs, s3
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.core import cadence
+from smexec.core.cargo import Cargo
 from smexec.core.lifecycle import Phase
 from smexec.core.run import Keys, Run
 from smexec.core.work import Outcome
@@ -17,7 +19,7 @@ from smexec.engine import outcome as outcomes
 from smexec.engine.flight import Flight
 from smexec.engine.loop import in_thread
 from smexec.engine.outcome import News
-from smexec.errors import CallEnded, JobError, JobStopped, SmexecError
+from smexec.errors import CallEnded, JobError, JobStopped, ServiceError, SmexecError
 from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Event
 
@@ -66,13 +68,30 @@ class Inquest:
             gone = JobError("the job was deleted before its call had an outcome")
             gone.locate(job_name=flight.name)
             return Outcome(error=gone)
-        if flight.type.phase(description) is not Phase.ENDED:
+        if flight.type.phase(description) is not Phase.ENDED or self._is_being_deleted(flight):
             return None
-        found = [uri for uri in flight.cargo.artifacts(description) if await s3.is_there(self._aws, uri)]
-        ended = flight.cargo.ended(description, found)
+        ended = await self._ended(flight, flight.cargo, description)
         if ended is not None and isinstance(ended.error, SmexecError):
             await self.with_log(ended.error, flight)
         return ended
+
+    async def _ended(self, flight: Flight, cargo: Cargo, description: Mapping[str, Any]) -> Outcome | None:
+        found = [uri for uri in cargo.artifacts(description) if await s3.is_there(self._aws, uri)]
+        ended = await in_thread(lambda: cargo.ended(description, found))
+        if ended is None or ended.error is not None:
+            return ended
+        try:
+            for request in cargo.finishing(flight.name):
+                await jobs.create(self._aws, request)
+        except ServiceError as error:
+            error.locate(job_name=flight.name)
+            return Outcome(error=error)
+        return ended
+
+    def _is_being_deleted(self, flight: Flight) -> bool:
+        """What lasts is in service, and stays so until it is gone."""
+        job = flight.job
+        return flight.type.lasts and flight.type.stopping is not None and job is not None and job.stop_asked
 
     async def stopped(self, flight: Flight) -> SmexecError:
         """What the futures of a job that we stopped end with."""

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from smexec.aws import jobs
-from smexec.aws.border import LimitReached, NotFound
+from smexec.aws.border import LimitReached, Unreachable
 from smexec.aws.client import Client
 from smexec.core.lifecycle import Job
 from smexec.core.request import Request
@@ -50,34 +50,55 @@ class Launcher:
     async def clear(self, flight: Flight, *, well: bool) -> None:
         """Delete what was made for the flight's job and that nobody needs any more."""
         for request in flight.cargo.leavings(flight.name, well=well) if flight.cargo else ():
+            if _maker(request) not in flight.made:  # somebody else's, of the same name
+                continue
             try:
-                await self._aws.call("sagemaker", request.operation, **request.members)
-            except NotFound:
-                pass
+                await self._delete(flight, request)
             except ServiceError as error:
                 _log.warning("%s of job %s is left behind: %s", request.operation, flight.name, error)
 
-    async def _create(self, flight: Flight, requests: deque[Request]) -> bool:
+    async def _delete(self, flight: Flight, request: Request) -> None:
+        if request.operation == flight.type.stopping:
+            await jobs.stop(self._aws, flight.type, flight.name)
+        else:
+            await jobs.delete(self._aws, request)
+
+    async def _create(self, flight: Flight, left: deque[Request]) -> bool:
         """Whether there was an instance for it.
 
-        :param requests: what is left to be sent: what comes before the job itself stays when there was none
+        :param left: what has not been asked with success
         """
         try:
-            while requests:
-                await jobs.create(self._aws, requests[0])
-                requests.popleft()
+            while left:
+                await self._make(flight, left[0])
+                left.popleft()
         except LimitReached as error:
-            if error.hopeless:
+            if error.hopeless or flight.type.lasts:
                 raise _never(error, flight.machine.instance_type) from error
             return False
         flight.job = Job(flight.name, created_at=time.time(), hosts=flight.settings.instance_count)
         return True
 
+    async def _make(self, flight: Flight, request: Request) -> None:
+        try:
+            await jobs.create(self._aws, request)
+        except Unreachable:  # it may have been carried out
+            flight.made.add(request.operation)
+            raise
+        flight.made.add(request.operation)
+
+
+def _maker(request: Request) -> str:
+    """The operation that makes what this one deletes."""
+    return request.operation.replace("Delete", "Create", 1)
+
 
 def _never(error: LimitReached, instance_type: str) -> QuotaExceeded:
+    small = "is too small for even one job, so waiting cannot help"
+    taken = "is used up, by what lasts until it is deleted"
     exceeded = QuotaExceeded(
-        f"the account's quota for {instance_type} is too small for even one job, so waiting "
-        f"cannot help. Ask for more in Service Quotas, or use another instance_type. {error}"
+        f"the account's quota for {instance_type} {small if error.hopeless else taken}. Ask for more in "
+        f"Service Quotas, or use another instance_type. {error}"
     )
     exceeded.operation, exceeded.code = error.operation, error.code
     return exceeded

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,6 +59,32 @@ async def ground(local: bool) -> AsyncIterator[Ground]:
         yield Ground(held)
     finally:
         await in_thread(held.close)
+
+
+class Hold:
+    """The embedded service, which lasts as long as anybody has this."""
+
+    def __init__(self, lease: Lease) -> None:
+        weakref.finalize(self, lease.close).atexit = False
+
+
+def hold(local: bool) -> Hold | None:
+    """The one hold of this process, taken if there is none: for threads. None if it is AWS that is used."""
+    global _hold
+    if not local:
+        return None
+    from smexec.local.lease import lease
+
+    with _holding:
+        held = _hold()
+        if held is None:
+            held = Hold(lease())
+            _hold = weakref.ref(held)
+        return held
+
+
+_hold: Callable[[], Hold | None] = lambda: None  # noqa: E731
+_holding = threading.Lock()
 
 
 class Surveyor:

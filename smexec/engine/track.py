@@ -236,6 +236,8 @@ class Tracker:
             await self._land(flight, [(call, ended) for call in flight.passengers])
 
     async def _stop(self, flight: Flight) -> None:
+        if flight.type.stopping is None:
+            return
         try:
             await jobs.stop(self._aws, flight.type, flight.name)
         except ServiceError as error:

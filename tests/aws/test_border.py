@@ -14,7 +14,7 @@ from botocore.credentials import RefreshableCredentials
 
 from smexec import errors
 from smexec.aws import border as at_border
-from smexec.aws.border import LimitReached, NameTaken, NotFound, Throttled, Unreachable, border
+from smexec.aws.border import Busy, LimitReached, NameTaken, NotFound, Throttled, Unreachable, border
 from smexec.aws.client import Client
 from smexec.testing import LocalService
 
@@ -82,6 +82,11 @@ SAID = [
     (DESCRIBE, "InvalidSignatureException", "Signature expired", 400, errors.CredentialsError),
     (DESCRIBE, "MissingAuthenticationTokenException", "Missing", 400, errors.CredentialsError),
     (DESCRIBE, "ResourceInUse", "Training job names must be unique", 400, NameTaken),
+    (DESCRIBE, "ValidationException", 'Could not find endpoint "arn:aws:x".', 400, NotFound),
+    (DESCRIBE, "ValidationException", 'Could not find endpoint configuration "arn".', 400, NotFound),
+    (DESCRIBE, "ValidationException", "Could not find model data at s3://b/k.", 400, errors.InvalidRequest),
+    (DESCRIBE, "ValidationException", 'Cannot create already existing model "arn".', 400, NameTaken),
+    (DESCRIBE, "ValidationException", 'Cannot update in-progress endpoint "arn".', 400, Busy),
     (DESCRIBE, "ServiceUnavailable", "later", 503, Unreachable),
     (DESCRIBE, "TooManyRequestsException", "", 429, Throttled),
     (DESCRIBE, "SomethingNew", "", 429, Throttled),

@@ -10,7 +10,7 @@ from smexec import errors
 from smexec.core import training
 from smexec.core.run import Run
 from smexec.core.settings import make
-from smexec.core.training import Orders, TrainingCargo, TrainingResult
+from smexec.core.training import Orders, Trained, TrainingCargo
 from smexec.core.work import Place
 from smexec.local.checks import check_consistency
 from smexec.local.model import parse_request
@@ -27,13 +27,13 @@ def cargo(**given: Any) -> TrainingCargo:
         hyperparameters=training.encode({"rounds": 100, "formula": "rings ~ ."}),
         metrics={"rmse": "rmse=([0-9.]+)"},
     )
-    return TrainingCargo("first", make(given, {}), orders, "d" * 64)
+    return TrainingCargo("first", make(given, {}), orders, "d" * 64, result=lambda trained: trained)
 
 
 def requested(**given: Any) -> dict[str, Any]:
-    ((_, request),) = cargo(**given).requests("job", Run(), PLACE)
-    check_consistency(parse_request("CreateTrainingJob", json.dumps(request).encode()))
-    return dict(request)
+    (request,) = cargo(**given).requests("job", Run(), PLACE)
+    check_consistency(parse_request("CreateTrainingJob", json.dumps(request.members).encode()))
+    return dict(request.members)
 
 
 def test_hyperparameters_are_those_of_framework_containers() -> None:
@@ -74,7 +74,8 @@ def test_names_are_those_that_the_service_takes(name: Any) -> None:
 def described(status: str, **members: Any) -> dict[str, Any]:
     output = {"S3OutputPath": "s3://b/root/output", "CompressionType": "GZIP"}
     base = {"TrainingJobName": "job", "TrainingJobStatus": status, "SecondaryStatus": status}
-    return {**base, "OutputDataConfig": output, **members}
+    algorithm = {"TrainingImage": "image:tag", "TrainingInputMode": "File"}
+    return {**base, "OutputDataConfig": output, "AlgorithmSpecification": algorithm, **members}
 
 
 def test_what_is_completed_has_a_result() -> None:
@@ -84,7 +85,7 @@ def test_what_is_completed_has_a_result() -> None:
     assert (model, output) == tuple(f"s3://b/root/output/job/output/{n}.tar.gz" for n in ("model", "output"))
     outcome = cargo().ended(description, [model])
     given = {"rounds": 100, "formula": "rings ~ ."}
-    assert outcome.value == TrainingResult("job", model, None, {"rmse": 0.25}, given, 7)
+    assert outcome.value == Trained("job", model, None, {"rmse": 0.25}, given, 7, "image:tag")
 
 
 def test_what_failed_is_an_error_with_what_it_left() -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,7 @@ ACTIONS = {
     "s3:HeadObject": "s3:GetObject",
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:DeleteObjects": "s3:DeleteObject",
+    "sagemaker-runtime:InvokeEndpoint": "sagemaker:InvokeEndpoint",
 }
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
 
@@ -139,3 +141,33 @@ def test_the_policies_allow_what_programs_call(tmp_path: Path) -> None:
     needed = {ACTIONS.get(action, action) for action in called} - NEEDS_NO_PERMISSION
     assert needed <= allowed("user") | allowed("programs")
     assert {f"sagemaker:{verb}TransformJob" for verb in ("Create", "Describe")} <= needed
+
+
+DEPLOY = """
+import sys, smexec
+scaling = {"min": 1, "max": 2, "invocations_per_instance": 70}
+with smexec.deploy(sys.argv[1], image_uri="server:1", autoscaling=scaling) as endpoint:
+    endpoint.predict([1])
+    endpoint.update(instance_count=2)
+    try:
+        endpoint.predict("fail")
+    except smexec.errors.ModelError:
+        pass
+"""
+
+
+def test_the_policies_allow_what_endpoints_need(tmp_path: Path) -> None:
+    image = {"server:1": str(ROOT / "tests" / "image")}
+    packed = tmp_path / "model.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(ROOT / "tests" / "image" / "image.json", "model.txt")
+    with smexec.testing.local_service(image=image) as service:
+        environment = {**os.environ, **service.environment}
+        service.client("s3").upload_file(str(packed), service.bucket, "model.tar.gz")
+        service.reset_requests()
+        command = [sys.executable, "-c", DEPLOY, f"s3://{service.bucket}/model.tar.gz"]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=110)
+        called = {name.replace(".", ":", 1) for name in service.requests()}
+    needed = {ACTIONS.get(action, action) for action in called} - NEEDS_NO_PERMISSION
+    assert needed <= allowed("user") | allowed("role") | allowed("endpoints")
+    assert "sagemaker:InvokeEndpoint" in needed

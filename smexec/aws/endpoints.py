@@ -1,0 +1,100 @@
+"""Endpoints that there are: asked for predictions, described, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from smexec.aws import jobs, logs, multipart
+from smexec.aws.border import NotFound
+from smexec.aws.client import Client
+from smexec.core.formats import Body
+from smexec.core.jobtype import ENDPOINT
+from smexec.core.model import delete_model
+from smexec.core.serving import Former, delete_config, unscaled
+from smexec.errors import ModelError
+
+_PATIENCE = 60.0  # seconds that a throttled or unanswered invocation is tried again
+_LOG_LINES = 10
+_LARGE = 1 << 20  # bytes that aiohttp does not send at once
+
+
+class Log:
+    """The last lines of an endpoint's log. Those who ask while they are being read have the same ones.
+
+    For use on one loop.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reading: asyncio.Future[tuple[str, ...]] | None = None
+
+    async def read(self, aws: Client) -> tuple[str, ...]:
+        """The lines."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(logs.tail(aws, *ENDPOINT.log(self._name), _LOG_LINES))
+            self._reading.add_done_callback(self._read)
+        return await asyncio.shield(self._reading)
+
+    def _read(self, _: object) -> None:
+        self._reading = None
+
+
+async def invoke(aws: Client, name: str, body: Body, members: dict[str, Any], log: Log) -> Body:
+    """What a model answers.
+
+    :param members: of the request, beside those that every one has
+    :raises smexec.errors.ModelError: that was an error; with the last lines of the log
+    """
+    try:
+        answer = await aws.call(
+            "sagemaker-runtime",
+            "InvokeEndpoint",
+            patience=_PATIENCE,
+            EndpointName=name,
+            Body=body.content if len(body.content) < _LARGE else multipart.Body([memoryview(body.content)]),
+            ContentType=body.content_type,
+            **members,
+        )
+    except ModelError as error:
+        error.locate(name, log_tail=await log.read(aws))
+        raise
+    return Body(bytes(answer["Body"]), answer.get("ContentType", ""))
+
+
+async def former(aws: Client, name: str) -> Former:
+    """What an endpoint serves, once nothing is changing it.
+
+    :raises smexec.aws.border.NotFound: there is none
+    """
+    endpoint = await jobs.settled(aws, ENDPOINT, name)
+    config = await _config(aws, endpoint["EndpointConfigName"])
+    models = {variant["ModelName"] for variant in config["ProductionVariants"]}
+    model = await aws.call("sagemaker", "DescribeModel", ModelName=models.pop()) if len(models) == 1 else None
+    return Former(endpoint, config, model)
+
+
+async def remove(aws: Client, name: str, config_name: str | None, *, scaled: bool) -> None:
+    """Delete an endpoint, its configuration and its models; return when it is gone.
+
+    :param config_name: of an endpoint that somebody else may have deleted
+    """
+    with contextlib.suppress(NotFound):
+        config_name = (await jobs.settled(aws, ENDPOINT, name))["EndpointConfigName"]
+    if scaled:
+        await jobs.delete(aws, unscaled(name))
+    await jobs.stop(aws, ENDPOINT, name)
+    if config_name is None:
+        return
+    with contextlib.suppress(NotFound):
+        config = await _config(aws, config_name)
+        await jobs.delete(aws, delete_config(config_name))
+        variants = [*config["ProductionVariants"], *config.get("ShadowProductionVariants", ())]
+        for model in dict.fromkeys(variant["ModelName"] for variant in variants if "ModelName" in variant):
+            await jobs.delete(aws, delete_model(model))
+
+
+async def _config(aws: Client, name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = await aws.call("sagemaker", "DescribeEndpointConfig", EndpointConfigName=name)
+    return answer
