@@ -124,7 +124,7 @@ class Endpoint:
         :raises smexec.errors.EndpointFailed: it failed
         """
         new = self._new(model, image_uri, environment_variables, instance_type, instance_count)
-        former = self._ask(partial(endpoints.former, name=self.name)).result()
+        former = self._ask(partial(endpoints.former, endpoint_name=self.name)).result()
         self._config_name = self._exchange(former, *new).result()
 
     async def aupdate(
@@ -138,7 +138,7 @@ class Endpoint:
     ) -> None:
         """The same as :meth:`update` for async code."""
         new = self._new(model, image_uri, environment_variables, instance_type, instance_count)
-        former = await self._ask(partial(endpoints.former, name=self.name))
+        former = await self._ask(partial(endpoints.former, endpoint_name=self.name))
         exchange = self._exchange(former, *new)
         # Not the future itself: to cancel the task would be to cancel what cannot be stopped.
         await awaiting.until(lambda said: exchange.add_done_callback(lambda _: said()))

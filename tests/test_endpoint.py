@@ -108,10 +108,14 @@ def test_too_much_is_refused_before_it_is_sent(service: LocalService, put: Put) 
         assert len(endpoint.predict(bytes(6_291_456))) == 6_291_456
 
 
-def test_throttled_predictions_are_asked_again(service: LocalService, put: Put) -> None:
+def test_predictions_that_are_put_off_are_asked_again(service: LocalService, put: Put) -> None:
+    not_ready = {"code": "ModelNotReadyException", "message": "later", "status": 429}
     with smexec.deploy(put(), image_uri=IMAGE) as endpoint:
         service.fault("InvokeEndpoint", "throttle")
+        service.fault("InvokeEndpoint", "error", **not_ready)
+        service.fault("InvokeEndpoint", "drop")
         assert endpoint.predict([1]) == [1]
+        assert service.requests()["sagemaker-runtime.InvokeEndpoint"] == 4
 
 
 def test_an_endpoint_that_is_not_there_is_said_to_be_not_there(service: LocalService) -> None:
@@ -135,19 +139,31 @@ def test_the_block_deletes_after_an_error_too(service: LocalService, put: Put) -
     assert left(service) == []
 
 
-def test_where_a_type_cannot_be_had_the_next_is_tried(service: LocalService, put: Put) -> None:
+def use_up(service: LocalService, instance_type: str) -> None:
+    """One more instance of that type is one too many."""
     service.fault(
         "CreateEndpoint",
         "error",
         code="ResourceLimitExceeded",
-        message="The account-level service limit 'ml.c5.large for endpoint usage' is 2 Instances, with "
+        message=f"The account-level service limit '{instance_type} for endpoint usage' is 2 Instances, with "
         "current utilization of 2 Instances and a request delta of 1 Instances.",
         status=400,
     )
+
+
+def test_where_a_type_cannot_be_had_the_next_is_tried(service: LocalService, put: Put) -> None:
+    use_up(service, "ml.c5.large")
     types = ["ml.c5.large", "ml.m5.large"]
     with smexec.deploy(put(), image_uri=IMAGE, instance_type=types, name="abalone") as endpoint:
         (variant,) = config_of(service, endpoint)["ProductionVariants"]
         assert (endpoint.name, variant["InstanceType"]) == ("abalone", "ml.m5.large")
+
+
+def test_a_quota_that_is_used_up_is_not_waited_for(service: LocalService, put: Put) -> None:
+    use_up(service, "ml.m5.large")
+    with pytest.raises(errors.QuotaExceeded, match=r"quota for ml\.m5\.large is used up"):
+        smexec.deploy(put(), image_uri=IMAGE)
+    assert left(service) == []
 
 
 @pytest.mark.parametrize("fault", ["drop", "drop-before", "internal", "throttle"])

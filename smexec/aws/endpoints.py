@@ -63,15 +63,16 @@ async def invoke(aws: Client, name: str, body: Body, members: dict[str, Any], lo
     return Body(bytes(answer["Body"]), answer.get("ContentType", ""))
 
 
-async def former(aws: Client, name: str) -> Former:
+async def former(aws: Client, endpoint_name: str) -> Former:
     """What an endpoint serves, once nothing is changing it.
 
     :raises smexec.aws.border.NotFound: there is none
     """
-    endpoint = await jobs.settled(aws, ENDPOINT, name)
+    endpoint = await jobs.settled(aws, ENDPOINT, endpoint_name)
     config = await _config(aws, endpoint["EndpointConfigName"])
-    models = {variant["ModelName"] for variant in config["ProductionVariants"]}
-    model = await aws.call("sagemaker", "DescribeModel", ModelName=models.pop()) if len(models) == 1 else None
+    names = {variant.get("ModelName") for variant in config["ProductionVariants"]}
+    name = names.pop()
+    model = None if names or name is None else await aws.call("sagemaker", "DescribeModel", ModelName=name)
     return Former(endpoint, config, model)
 
 

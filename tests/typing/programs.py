@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing_extensions import assert_type
 
 from smexec import (
+    Deployment,
+    Endpoint,
     Future,
     Processing,
     ProcessingResult,
@@ -41,3 +43,13 @@ def what_they_are_made_of(model: TrainingResult) -> None:
     Script("train.R", inputs=["s3://bucket/key"])  # type: ignore[arg-type]
     Processing("report.R", command="Rscript", outputs={"html": 5})  # type: ignore[dict-item]
     Transform()  # type: ignore[call-arg]
+
+
+async def what_serves(executor: SageMakerExecutor, model: TrainingResult) -> None:
+    assert_type(executor.submit(Deployment(model, autoscaling={"min": 1, "max": 2})), Future[Endpoint])
+    assert_type(model.deploy(image_uri="server:1"), Endpoint)
+    assert_type(await model.adeploy(), Endpoint)
+    assert_type(model.transform("s3://bucket/new/"), TransformResult)
+    async with await model.adeploy() as endpoint:
+        assert_type(endpoint, Endpoint)
+    await endpoint.aupdate(model, instance_count=2)
