@@ -15,6 +15,7 @@ from smexec.core.errand import Errand
 from smexec.core.processing import Orders, ProcessingResult
 from smexec.core.settings import Settings
 from smexec.errors import ScriptError
+from smexec.inputs import Inputs, Source
 from smexec.program import Program, check_settings, settle
 
 _MOST = 10  # inputs, and outputs
@@ -45,7 +46,8 @@ class Processing(Program[ProcessingResult]):
     :param program: the script: a path in ``source_dir``; None: the image's own program
     :param source_dir: goes along, without what its ``.gitignore`` leaves out, and is the working directory;
         else the script goes alone
-    :param inputs: name → S3 URI, or the members that the API has for an input
+    :param inputs: name → S3 URI; or a file or directory here, which is uploaded once; or the members that the
+        API has for an input
     :param outputs: name → S3 URI, or the members that the API has for an output; None: a place of the call's
         own, which the result tells
     :param arguments: of every call
@@ -62,7 +64,7 @@ class Processing(Program[ProcessingResult]):
         program: str | Path | None = None,
         *,
         source_dir: str | Path | None = None,
-        inputs: Mapping[str, str | Mapping[str, Any]] | None = None,
+        inputs: Mapping[str, Source] | None = None,
         outputs: Mapping[str, str | Mapping[str, Any] | None] | None = None,
         arguments: Sequence[Any] = (),
         command: Sequence[str] | None = None,
@@ -74,10 +76,16 @@ class Processing(Program[ProcessingResult]):
         processing.check_settings(check_settings(settings, _TRAINING_ONLY, "Processing Job"))
         start = self._start(None if command is None else processing.arguments(_items(command, "command")))
         self._has_command = bool(command)
+        for name in inputs or ():
+            _check_input(name)
+        self._inputs = Inputs.of(inputs)
         self._orders = dataclasses.replace(
             start,
             arguments=processing.arguments([*start.arguments, *_items(arguments, "arguments")]),
-            inputs=[_input(name, source) for name, source in (inputs or {}).items()],
+            inputs=[
+                *({"InputName": name, **members} for name, members in self._inputs.given.items()),
+                *(processing.input_from(name, uri) for name, uri in self._inputs.remote.items()),
+            ],
             outputs=[_output(name, target) for name, target in (outputs or {}).items()],
         )
         self._check_numbers()
@@ -89,12 +97,14 @@ class Processing(Program[ProcessingResult]):
         settings = settle(self._settings, base, processing.IDLE)
         processing.check_settings(settings)
         self._check_image(settings)
-        code = sources.folder(self._program, self._source_dir) if self._program else None
+        inputs = self._inputs.read()
+        if self._program:
+            inputs[processing.CODE_INPUT] = sources.folder(self._program, self._source_dir)
 
         def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
             texts = processing.arguments([*self._orders.arguments, *_flat(args, kwargs)])
             orders = dataclasses.replace(self._orders, arguments=texts)
-            return processing.errand(code, orders, settings, Path(self._program or "processing").stem)
+            return processing.errand(orders, settings, inputs, Path(self._program or "processing").stem)
 
         return make
 
@@ -107,8 +117,8 @@ class Processing(Program[ProcessingResult]):
         return processing.command_line(name, command, in_directory=self._source_dir is not None)
 
     def _check_numbers(self) -> None:
-        own = 1 if self._program else 0
-        if len(self._orders.inputs) + own > _MOST or len(self._orders.outputs) > _MOST:
+        inputs = len(self._orders.inputs) + len(self._inputs.local) + (1 if self._program else 0)
+        if inputs > _MOST or len(self._orders.outputs) > _MOST:
             raise ScriptError(
                 f"a Processing Job has {_MOST} inputs at most, its code among them, and outputs"
             )
@@ -139,28 +149,26 @@ def _items(items: Sequence[Any], called: str) -> list[Any]:
     return list(items)
 
 
-def _input(name: str, source: str | Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_input(name: str) -> None:
     if name == processing.CODE_INPUT:
         raise ScriptError(f"inputs={{{name!r}: …}}: the program's code comes by the input of this name")
-    if isinstance(source, Mapping):
-        return {"InputName": name, **source}
-    _check("inputs", name, source)
-    return processing.input_from(name, source)
+    _check_name("inputs", name)
 
 
 def _output(name: str, target: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
     if isinstance(target, Mapping):
         return {"OutputName": name, **target}
-    _check("outputs", name, target)
+    _check_name("outputs", name)
+    if target is not None:
+        try:
+            checks.s3_uri(target)
+        except ValueError as error:
+            raise ScriptError(f"outputs={{{name!r}: {target!r}}}: {error}") from None
     return processing.output_to(name, target)
 
 
-def _check(called: str, name: str, uri: str | None) -> None:
-    given = f"{called}={{{name!r}: {uri!r}}}"
+def _check_name(called: str, name: str) -> None:
     if not _NAME.fullmatch(name) or not name.strip("."):
-        raise ScriptError(f"{given}: the name is a directory's, too: letters, digits, . _ and -, at most 64")
-    try:
-        if uri is not None:
-            checks.s3_uri(uri)
-    except ValueError as error:
-        raise ScriptError(f"{given}: {error}") from None
+        raise ScriptError(
+            f"{called}={{{name!r}: …}}: it names a directory, too: letters, digits, . _ and -, at most 64"
+        )

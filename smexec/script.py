@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from smexec.capture.sources import pack
-from smexec.core import checks, request, training
+from smexec.core import request, training
 from smexec.core.errand import Errand
 from smexec.core.settings import Settings
 from smexec.core.training import Orders
 from smexec.errors import ScriptError
+from smexec.inputs import Inputs, Source
 from smexec.program import Program, check_settings, settle
 from smexec.trained import TrainingResult
 
@@ -32,7 +33,8 @@ class Script(Program[TrainingResult]):
 
     :param program: the script: a path in ``source_dir``
     :param source_dir: goes along, without what its ``.gitignore`` leaves out; else the script goes alone
-    :param inputs: channel → S3 URI, or the members that the API has for a channel
+    :param inputs: channel → S3 URI; or a file or directory here, which is uploaded once; or the members that
+        the API has for a channel
     :param hyperparameters: those of all calls, unless a call has one of the same name
     :param metrics: name → regular expression with a group, which finds the value in the log
     :param container_entry_point: a command in place of the image's own
@@ -47,7 +49,7 @@ class Script(Program[TrainingResult]):
         program: str | Path,
         *,
         source_dir: str | Path | None = None,
-        inputs: Mapping[str, str | Mapping[str, Any]] | None = None,
+        inputs: Mapping[str, Source] | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         metrics: Mapping[str, str] | None = None,
         container_entry_point: Sequence[str] = (),
@@ -60,9 +62,15 @@ class Script(Program[TrainingResult]):
         training.encode(self._common)  # an error belongs to the line that is wrong
         self._settings = settings
         check_settings(settings, (), "Training Job")
+        if training.CODE_CHANNEL in (inputs or {}):
+            raise ScriptError("inputs={'code': …}: the script's code comes by the channel of this name")
+        self._inputs = Inputs.of(inputs)
         self._orders = Orders(
             program=self._program if self._source_dir else Path(program).name,
-            inputs=[_channel(name, source) for name, source in (inputs or {}).items()],
+            inputs=[
+                *({"ChannelName": name, **members} for name, members in self._inputs.given.items()),
+                *(request.channel(name, uri) for name, uri in self._inputs.remote.items()),
+            ],
             metrics=dict(metrics or {}),
             entrypoint=_command(container_entry_point, "container_entry_point"),
             arguments=_command(container_arguments, "container_arguments"),
@@ -72,12 +80,12 @@ class Script(Program[TrainingResult]):
         """See :class:`Program`."""
         settings = settle(self._settings, base)
         self._check_image(settings)
-        source = pack(self._program, self._source_dir)
+        source, inputs = pack(self._program, self._source_dir), self._inputs.read()
 
         def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
             texts = training.encode(_merged(self._common, args, kwargs))
             orders = dataclasses.replace(self._orders, hyperparameters=texts)
-            return training.errand(source, orders, settings, partial(TrainingResult.of, settings))
+            return training.errand(source, orders, settings, partial(TrainingResult.of, settings), inputs)
 
         return make
 
@@ -100,18 +108,6 @@ def _merged(common: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[st
     for mapping in (*args, kwargs):
         merged.update(mapping)
     return merged
-
-
-def _channel(name: str, source: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    if name == training.CODE_CHANNEL:
-        raise ScriptError(f"inputs={{{name!r}: …}}: the script's code comes by the channel of this name")
-    if isinstance(source, Mapping):
-        return {"ChannelName": name, **source}
-    try:
-        checks.s3_uri(source)
-    except ValueError as error:
-        raise ScriptError(f"inputs={{{name!r}: {source!r}}}: {error}") from None
-    return request.channel(name, source)
 
 
 def _command(items: Sequence[str], called: str) -> list[str]:

@@ -22,7 +22,7 @@ CAPTURE = {"capture", *CORE}
 AWS = {"aws", *CORE}
 ENGINE = {"engine", *CAPTURE, *AWS}
 ENDPOINT = {"endpoint", "future", "awaiting", *ENGINE}
-PROGRAM = {"program", *CAPTURE}
+PROGRAM = {"program", "inputs", *CAPTURE}
 DEPLOYMENT = {"deployment", *PROGRAM, *ENDPOINT}
 SCRIPT = {"script", "trained", "processing", "transform", *DEPLOYMENT}
 EXECUTOR = {"executor", "results", *SCRIPT}
@@ -38,6 +38,7 @@ ROOMS = {
     "future": EXECUTOR,
     "results": EXECUTOR,
     "awaiting": set[str](),
+    "inputs": CAPTURE,
     "program": CAPTURE,
     "processing": PROGRAM,
     "transform": PROGRAM,

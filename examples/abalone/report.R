@@ -4,8 +4,12 @@
 arguments <- commandArgs(trailingOnly = TRUE)
 digits <- if (length(arguments) == 2) as.integer(arguments[2]) else 1
 
-data <- read.csv(file.path(opt_ml, "processing", "input", "data", "abalone.csv"))
+data <- read.csv("/opt/ml/processing/input/data/abalone.csv")
 report <- aggregate(rings ~ sex, data, function(rings) c(animals = length(rings), mean = mean(rings)))
-report <- data.frame(sex = report$sex, animals = report$rings[, "animals"], rings = round(report$rings[, "mean"], digits))
+report <- data.frame(
+  sex = report$sex,
+  animals = report$rings[, "animals"],
+  rings = round(report$rings[, "mean"], digits)
+)
 print(report)
-write.csv(report, file.path(opt_ml, "processing", "output", "out", "report.csv"), row.names = FALSE)
+write.csv(report, "/opt/ml/processing/output/out/report.csv", row.names = FALSE)

@@ -41,6 +41,14 @@ def folder(program: str, directory: Path | None) -> Folder:
     return Folder({path: file.read_bytes() for path, file in _chosen(program, directory).items()})
 
 
+def data(path: Path) -> Folder:
+    """A file, or all files below a directory: nothing of data is left out."""
+    if path.is_file():
+        return Folder({path.name: path.read_bytes()})
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return Folder({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
+
+
 def _chosen(program: str, directory: Path | None) -> dict[str, Path]:
     files = {Path(program).name: Path(program)} if directory is None else dict(_files(directory))
     name = program if directory else Path(program).name

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smexec.cli import demo, doctor, image, local
+from smexec.cli import demo, doctor, image, local, process, serve, train
 from smexec.errors import SmexecError
 
 app = typer.Typer(
@@ -17,7 +17,16 @@ app = typer.Typer(
     # A user's traceback is the user's own; typer's boxes would print every local variable, secrets too.
     pretty_exceptions_enable=False,
 )
-for command in (demo.demo, doctor.doctor, local.local):
+for command in (
+    demo.demo,
+    doctor.doctor,
+    local.local,
+    train.train,
+    process.process,
+    serve.deploy,
+    serve.predict,
+    serve.delete,
+):
     app.command()(command)
 app.add_typer(image.app)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -65,25 +65,23 @@ class Orders:
     :ivar entrypoint: in place of the image's own; empty: that one
     :ivar arguments: of the entry point; empty, where that is the image's own: the image's own
     :ivar inputs: as the API has them
+    :ivar folders: further inputs → digests of folders that are uploaded
     :ivar outputs: as the API has them; where no S3 URI is given, they go below the run's prefix
     """
 
     entrypoint: Sequence[str] = ()
     arguments: Sequence[str] = ()
     inputs: Sequence[Mapping[str, Any]] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
     outputs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
 class ProcessingCargo:
-    """A program's code, with what its job is told.
-
-    :ivar code: the folder's name in S3; None: the program is the image's
-    """
+    """What a program's job is told."""
 
     settings: Settings
     orders: Orders
-    code: str | None
     type = PROCESSING
     reports = False
 
@@ -94,7 +92,7 @@ class ProcessingCargo:
             "ProcessingJobName": job,
             "AppSpecification": self._application(place),
             "RoleArn": place.role,
-            "ProcessingInputs": [*self.orders.inputs, *self._code(keys)],
+            "ProcessingInputs": [*self.orders.inputs, *self._folders(keys)],
             "ProcessingResources": {"ClusterConfig": _cluster(settings, place)},
             "StoppingCondition": {"MaxRuntimeInSeconds": settings.max_runtime_in_seconds},
             "NetworkConfig": _network(settings),
@@ -135,8 +133,8 @@ class ProcessingCargo:
         }
         return {name: value for name, value in members.items() if value}
 
-    def _code(self, keys: Keys) -> Sequence[Mapping[str, Any]]:
-        return [input_from(CODE_INPUT, keys.layer_file(self.code, ""))] if self.code else []
+    def _folders(self, keys: Keys) -> list[Mapping[str, Any]]:
+        return [input_from(name, keys.folder(sha256)) for name, sha256 in self.orders.folders.items()]
 
     def _outputs(self, job: str, keys: Keys) -> dict[str, Any]:
         outputs = [_located(one, keys.output_folder(job, one["OutputName"])) for one in self.orders.outputs]
@@ -169,17 +167,19 @@ def _network(settings: Settings) -> dict[str, Any]:
     return network | {"VpcConfig": vpc(settings)} if settings.subnets else network
 
 
-def errand(source: Folder | None, orders: Orders, settings: Settings, name: str) -> Errand:
+def errand(orders: Orders, settings: Settings, inputs: Mapping[str, Folder], name: str) -> Errand:
     """A processing with its arguments, as a call.
 
+    :param inputs: those whose files are uploaded, the code among them
     :param name: of the program, for people
     """
+    orders = replace(orders, folders={name: folder.sha256 for name, folder in inputs.items()})
     return Errand(
         type=PROCESSING,
         settings=settings,
         prefix=settings.job_name_prefix or f"smexec-{name}",
-        layers=[source] if source else [],
-        cargo=lambda _: ProcessingCargo(settings, orders, source.sha256 if source else None),
+        layers=list(inputs.values()),
+        cargo=lambda _: ProcessingCargo(settings, orders),
     )
 
 

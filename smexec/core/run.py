@@ -41,6 +41,10 @@ class Keys:
         """A file that is named by its content, shared by all runs below this root."""
         return f"{self.root}/layers/{sha256}/{name}"
 
+    def folder(self, sha256: str) -> str:
+        """What several such files' names begin with that are named together."""
+        return self.layer_file(sha256, "")
+
     def worker_file(self, sha256: str) -> str:
         """The worker's zipapp."""
         return self.layer_file(sha256, WORKER_FILE)

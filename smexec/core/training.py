@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from smexec.core.errand import Errand
@@ -20,7 +21,7 @@ from smexec.core.postmortem import why
 from smexec.core.request import Order, Request, channel, create_training_job
 from smexec.core.run import Keys, Run
 from smexec.core.settings import Settings
-from smexec.core.work import Layer, Outcome, Place
+from smexec.core.work import Folder, Layer, Outcome, Place
 from smexec.errors import JobError, ScriptError
 
 #: Where images find the code without asking S3; the SageMaker SDK uses it under network isolation.
@@ -50,6 +51,7 @@ class Orders:
     :ivar program: the script's path in its directory
     :ivar hyperparameters: each in JSON (see :func:`encode`)
     :ivar inputs: input channels as the API has them
+    :ivar folders: further channels → digests of folders that are uploaded
     :ivar metrics: name → the regular expression that finds its value in the log
     :ivar entrypoint: in place of the image's own
     :ivar arguments: in place of ``train``, if the entry point is the image's own
@@ -58,6 +60,7 @@ class Orders:
     program: str
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     inputs: Sequence[Mapping[str, Any]] = ()
+    folders: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
     entrypoint: Sequence[str] = ()
     arguments: Sequence[str] = ()
@@ -92,14 +95,16 @@ class TrainingCargo:
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """As the SageMaker SDK does it; but the code always comes by a channel too: none need fetch it."""
-        source = Keys(place.root, run.id).layer_file(self.sha256, SOURCE_FILE)
+        keys = Keys(place.root, run.id)
+        source = keys.layer_file(self.sha256, SOURCE_FILE)
+        folders = [channel(name, keys.folder(sha256)) for name, sha256 in self.orders.folders.items()]
         is_isolated = self.settings.enable_network_isolation
         directory = f"/opt/ml/input/data/{CODE_CHANNEL}/{SOURCE_FILE}" if is_isolated else source
         own = dict(zip(_OWN, (directory, self.orders.program, place.region, job), strict=True))
         order = Order(
             self.job,
             self.orders.algorithm,
-            [*self.orders.inputs, channel(CODE_CHANNEL, source)],
+            [*self.orders.inputs, *folders, channel(CODE_CHANNEL, source)],
             {**self.orders.hyperparameters, **{name: json.dumps(text) for name, text in own.items()}},
         )
         return [create_training_job(self.settings, job, run, place, order)]
@@ -145,16 +150,24 @@ class TrainingCargo:
         )
 
 
-def errand(source: Layer, orders: Orders, settings: Settings, result: Callable[[Trained], Any]) -> Errand:
+def errand(
+    source: Layer,
+    orders: Orders,
+    settings: Settings,
+    result: Callable[[Trained], Any],
+    inputs: Mapping[str, Folder] = MappingProxyType({}),
+) -> Errand:
     """A script with its hyperparameters, as a call.
 
+    :param inputs: channels whose files are uploaded
     :param result: makes the call's value of what the job has left
     """
+    orders = replace(orders, folders={name: folder.sha256 for name, folder in inputs.items()})
     return Errand(
         type=TRAINING,
         settings=settings,
         prefix=settings.job_name_prefix or f"smexec-{PurePosixPath(orders.program).stem}",
-        layers=[source],
+        layers=[source, *inputs.values()],
         cargo=partial(TrainingCargo, settings=settings, orders=orders, sha256=source.sha256, result=result),
     )
 

@@ -52,7 +52,7 @@ class Deployment:
         self._variants: list[Variant] = []
         settings = settings_of(config.request)
         storage = platform.around.storage
-        self.capture = settings and Capture(settings, endpoint.name, storage, self.path)
+        self.capture = Capture(settings, endpoint.name, storage, self.path) if settings else None
 
     async def start(self, variants: list[Variant]) -> None:
         """Until all of them are healthy.

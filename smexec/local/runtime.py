@@ -104,9 +104,7 @@ def _variant(deployment: Deployment, endpoint: str, name: str | None) -> Variant
     return variant
 
 
-def _exchange(
-    variant: str, headers: Mapping[str, str], body: bytes, answer: Answer, at: float
-) -> Exchange:
+def _exchange(variant: str, headers: Mapping[str, str], body: bytes, answer: Answer, at: float) -> Exchange:
     """For data capture."""
     metadata: dict[str, Any] = {}
     if attributes := answer.headers.get(f"{_PREFIX}Custom-Attributes"):

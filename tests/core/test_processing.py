@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ CODE = Folder({"report.R": b"1"})
 def requested(orders: Orders | None = None, place: Place = PLACE, **settings: Any) -> dict[str, Any]:
     """A request, as the service's own model takes it."""
     made = make(settings, {})
-    cargo = ProcessingCargo(made, orders or Orders(outputs=OUTPUTS), CODE.sha256)
+    cargo = ProcessingCargo(made, replace(orders or Orders(outputs=OUTPUTS), folders={"code": CODE.sha256}))
     ((operation, members),) = cargo.requests("job", RUN, place)
     assert operation == "CreateProcessingJob"
     parsed = parse_request(operation, json.dumps(members).encode())
@@ -184,7 +185,7 @@ def described(status: str, **members: Any) -> dict[str, Any]:
 
 
 def ended(status: str, **members: Any) -> Any:
-    return ProcessingCargo(make({}, {}), Orders(), None).ended(described(status, **members), ())
+    return ProcessingCargo(make({}, {}), Orders()).ended(described(status, **members), ())
 
 
 def test_what_is_completed_has_a_result() -> None:
