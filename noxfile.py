@@ -32,16 +32,26 @@ ENDS_ONLY = (
     "tests/cli",
     "tests/engine",
     "tests/examples",
+    "tests/images/test_any.py",
+    "tests/images/test_checking.py",
+    "tests/images/test_fetch.py",
+    "tests/images/test_python.py",
+    "tests/images/test_r.py",
     "tests/local",
     "tests/test_again.py",
     "tests/test_demo.py",
     "tests/test_dependencies.py",
+    "tests/test_endpoint.py",
     "tests/test_ecosystem.py",
     "tests/test_hosts.py",
     "tests/test_joblib.py",
+    "tests/test_processing.py",
     "tests/test_script.py",
     "tests/test_sharing.py",
+    "tests/test_transform.py",
 )
+# Programs that Debian has in packages of other names; R's are those that the images have.
+PACKAGES = {"Rscript": ("r-base-core", "r-cran-jsonlite", "r-cran-plumber")}
 
 
 # Of images for tests; the first has nothing but Debian's smallest system.
@@ -151,6 +161,15 @@ def rival(session: nox.Session) -> None:
 
 
 @nox.session
+def r(session: nox.Session) -> None:
+    """Process, train and serve with real R, as processes of this machine; for root on Debian, or with R."""
+    need_programs(session, "Rscript", "curl")
+    install(session, "all", groups=("tests",))
+    session.run("pytest", "tests/images/test_r.py", *session.posargs)
+    session.run("pytest", "tests/docs/test_examples.py", "-k", "[r]")
+
+
+@nox.session
 def containers(session: nox.Session) -> None:
     """Build images and run jobs and endpoints in them, in real containers; for root on Debian."""
     need_programs(session, "podman", "runc", "debootstrap")
@@ -165,20 +184,22 @@ def containers(session: nox.Session) -> None:
     name = R_IMAGE.removeprefix("localhost/")
     build = ("smexec", "image", "build", str(recipe), "--repository", name, "--using", "podman")
     session.run(*build, "--", "--build-arg", f"BASE={BASE}")
+    session.run("smexec", "image", "check", R_IMAGE, "--language", "r", "--using", "podman")
     env = {"TEST_CONTAINER_IMAGE": BASE, "TEST_R_IMAGE": R_IMAGE}
     session.run("pytest", "tests/containers", "tests/local/test_containers.py", *session.posargs, env=env)
 
 
 def need_programs(session: nox.Session, *names: str) -> None:
-    """Install those that are missing, which Debian's packages have by the same names; or skip the session."""
+    """Install those that are missing with Debian's packages, or skip the session."""
     missing = [name for name in names if not shutil.which(name)]
+    packages = [package for name in missing for package in PACKAGES.get(name, (name,))]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         session.skip(f"there is no {', '.join(missing)}, and only root on Debian can install it")
     session.run("apt-get", "update", "--quiet", external=True, silent=True)
     install = ("apt-get", "install", "--quiet", "--yes", "--no-install-recommends")
-    session.run(*install, *missing, external=True, silent=True)
+    session.run(*install, *packages, external=True, silent=True)
 
 
 def ensure_base(session: nox.Session) -> None:

@@ -61,6 +61,11 @@ class LocalService:
 
         :raises ValueError: there is no such setting, or it cannot be changed while the service runs
         """
+        if settings.get("image"):
+            from smexec.local.config import located
+
+            given = {name: path for name, path in settings["image"].items() if path is not None}
+            settings["image"] = {**settings["image"], **located(given)}
         self._control("POST", "configure", settings)
 
     def fault(self, operation: str, kind: str, **details: Any) -> None:

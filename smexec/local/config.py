@@ -13,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 UNLIMITED = -1
@@ -140,6 +141,7 @@ class ServiceConfig:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
             if setting.metadata["live"]:
                 setattr(self, name, self._checked(name, value))
+        self.image = located(self.image)
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Apply `changes` to the live settings; all or none.
@@ -225,6 +227,11 @@ def _item(name: str, value: Any, kind: Callable[[Any], Any]) -> Any:
     if math.isnan(value) or (kind is int and value != int(value)):
         raise ValueError(f"{name} takes {'whole ' if kind is int else ''}numbers, not {value!r}")
     return kind(value)
+
+
+def located(images: Mapping[str, str]) -> dict[str, str]:
+    """Image to directory, the directories as anybody finds them, wherever he works: the service elsewhere."""
+    return {name: str(Path(directory).resolve()) for name, directory in images.items()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

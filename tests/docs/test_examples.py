@@ -1,10 +1,15 @@
-"""Every Python example of the documentation is run: a page's blocks are one program, in the page's order."""
+"""Every Python example of the documentation is run. A page's blocks are one program, in their order.
+
+A page says what it needs in comments: ``<!-- in: DIRECTORY -->`` runs it in a copy of one of the project's,
+and ``<!-- needs: PROGRAM -->`` leaves it out where there is no such program; its shell blocks are run, too.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,9 +36,27 @@ def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:
             yield match["note"] or "", match["code"]
 
 
-def program(page: Path) -> str:
-    examples = [code for note, code in blocks(page, "python") if not note.startswith("not run:")]
+def program(page: Path, language: str = "python") -> str:
+    examples = [code for note, code in blocks(page, language) if not note.startswith("not run:")]
     return "\n\n".join(examples)
+
+
+def said(page: Path, what: str) -> str | None:
+    """What a page says that it needs."""
+    found = re.search(rf"^<!-- {what}: (.*) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
+@pytest.fixture
+def place(page: Path, tmp_path: Path) -> Path:
+    """The working directory of a page's examples."""
+    needed = said(page, "needs")
+    if needed and not shutil.which(needed):
+        pytest.skip(f"there is no {needed} here")
+    directory = said(page, "in")
+    if directory:
+        shutil.copytree(ROOT / directory, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +66,30 @@ def service() -> Iterator[smexec.testing.LocalService]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if program(page)], ids=lambda page: page.stem)
-def test_examples_run(page: Path, tmp_path: Path, service: smexec.testing.LocalService) -> None:
-    script = tmp_path / f"{page.stem}_page.py"  # a name that hides no library's
+def test_examples_run(page: Path, place: Path, service: smexec.testing.LocalService) -> None:
+    script = place / f"{page.stem}_page.py"  # a name that hides no library's
     script.write_text(program(page), encoding="utf-8")
     environment = {**os.environ, **service.environment}
     command = [sys.executable, "-W", "error", str(script)]
     run = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+        command, env=environment, cwd=place, capture_output=True, text=True, timeout=110, check=False
     )
     assert run.returncode == 0, run.stderr
     assert not run.stderr
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if said(page, "needs")], ids=lambda page: page.stem)
+def test_a_tutorial_can_be_followed(
+    page: Path, place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Its shell blocks, one after the other in one shell; a service that they start is their own."""
+    script = "set -euo pipefail\n" + program(page, "sh")
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime"))}
+    command = ["bash", "-c", script]
+    run = subprocess.run(
+        command, env=environment, cwd=place, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

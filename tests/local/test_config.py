@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,10 @@ def test_the_directory_of_an_image_may_hold_an_equals_sign() -> None:
 def test_the_directory_of_an_image_is_a_string() -> None:
     with pytest.raises(TypeError, match="image takes strings, not 1"):
         ServiceConfig().configure({"image": {"r:1": 1}})
+
+
+def test_directories_of_images_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parsed("--image", "r=image").image == {"r": str(tmp_path / "image")}
