@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from smexec.core.jobtype import TRAINING, JobType
 from smexec.core.postmortem import why
@@ -27,35 +28,24 @@ _BOOT = (
 )
 
 
-class Cargo(Protocol):
-    """What lies in S3, for as many jobs as it takes to run it."""
+class Cargo(abc.ABC):
+    """What lies in S3, for as many jobs as it takes to run it.
 
-    @property
-    def type(self) -> JobType:
-        """Of its jobs."""
+    :cvar type: of its jobs
+    :cvar reports: whether its jobs write events, by which calls end before their job does
+    """
 
-    @property
-    def reports(self) -> bool:
-        """Whether its jobs write events, by which calls end before their job does."""
+    type: ClassVar[JobType]
+    reports: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int]) -> Sequence[Request]:
         """What has the service start a job, one after the other.
 
         :param left: numbers of the calls that have no outcome yet
         """
 
-    def finishing(self, job: str) -> Sequence[Request]:
-        """What is still to be asked once a job has ended well, before its calls have."""
-
-    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:
-        """What deletes all that was made for a job that has ended and that nobody needs.
-
-        :param well: its calls have values
-        """
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
-        """URIs below which a job that has ended may have left something."""
-
+    @abc.abstractmethod
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome | None:
         """What the calls end with that have no outcome, their job having ended like this.
 
@@ -63,9 +53,24 @@ class Cargo(Protocol):
         :returns: None: what is described is not the end of this job
         """
 
+    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        """URIs below which a job that has ended may have left something."""
+        return ()
+
+    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
+        """What is still to be asked once a job has ended well, before its calls have."""
+        return ()
+
+    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
+        """What deletes all that was made for a job that has ended and that nobody needs.
+
+        :param well: its calls have values
+        """
+        return ()
+
 
 @dataclass(frozen=True)
-class BatchCargo:
+class BatchCargo(Cargo):
     """A batch of calls of functions.
 
     :ivar job: its keys have this name
@@ -94,18 +99,6 @@ class BatchCargo:
             self._hyperparameters(job, run, keys, left),
         )
         return [create_training_job(self.settings, job, run, place, order)]
-
-    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing: what a run leaves in S3 is kept."""
-        return ()
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
-        """None that are looked for: outcomes are signed, and read by their own names."""
-        return ()
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
         """An error: the worker tells of calls that end well."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from smexec.core.cargo import Cargo
 from smexec.core.errand import Errand
 from smexec.core.jobtype import PROCESSING
 from smexec.core.postmortem import exit_message, why
@@ -77,13 +78,12 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class ProcessingCargo:
+class ProcessingCargo(Cargo):
     """What a program's job is told."""
 
     settings: Settings
     orders: Orders
     type = PROCESSING
-    reports = False
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """One: the job."""
@@ -102,18 +102,6 @@ class ProcessingCargo:
         if settings.environment_variables:
             request["Environment"] = dict(settings.environment_variables)
         return [Request("CreateProcessingJob", request | tags(settings))]
-
-    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
-        """None that are looked for: outputs may go where something is already."""
-        return ()
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
         """What is Completed has a result, and nothing else has."""

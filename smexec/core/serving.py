@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smexec.core import checks
+from smexec.core.cargo import Cargo
 from smexec.core.jobtype import ENDPOINT, UPDATE
 from smexec.core.model import create_model, delete_model
 from smexec.core.postmortem import why
@@ -92,7 +93,7 @@ def _target(endpoint: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class EndpointCargo:
+class EndpointCargo(Cargo):
     """A model that is to be served.
 
     :ivar suffix: of the names of model and configuration, where the endpoint's alone may be those of others
@@ -104,7 +105,6 @@ class EndpointCargo:
     suffix: str
     serving: Callable[[str], Any]
     type = ENDPOINT
-    reports = False
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """Model, configuration, endpoint."""
@@ -126,10 +126,6 @@ class EndpointCargo:
             return ()
         name = part_name(job, self.suffix)
         return Request("DeleteEndpoint", {"EndpointName": job}), delete_config(name), delete_model(name)
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
-        """None."""
-        return ()
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
         """What is in service has come about."""
@@ -207,7 +203,7 @@ class Former:
 
 
 @dataclass(frozen=True)
-class UpdateCargo:
+class UpdateCargo(Cargo):
     """An endpoint's change. It serves as before until what is new is ready, and after a failure, too."""
 
     settings: Settings
@@ -215,7 +211,6 @@ class UpdateCargo:
     changes: Changes
     suffix: str
     type = UPDATE
-    reports = False
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """Another model if there must be one, another configuration, the exchange."""
@@ -232,10 +227,6 @@ class UpdateCargo:
             Request("UpdateEndpoint", update),
         )
 
-    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:
         """What is not served any more, or never was."""
         if not well:
@@ -244,10 +235,6 @@ class UpdateCargo:
         config = delete_config(self.former.config["EndpointConfigName"])
         is_exchanged = self.former.model is not None and self.changes.of_model
         return (config, delete_model(self.former.model["ModelName"])) if is_exchanged else (config,)  # type: ignore[index]
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
-        """None."""
-        return ()
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome | None:  # noqa: ARG002
         """In service with what is new it has been changed; with something else it is as before."""

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from smexec.core.cargo import Cargo
 from smexec.core.errand import Errand
 from smexec.core.jobtype import TRAINING
 from smexec.core.postmortem import why
@@ -77,7 +78,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class TrainingCargo:
+class TrainingCargo(Cargo):
     """A script's archive, with what its job is told.
 
     :ivar job: that was the first to have it
@@ -91,7 +92,6 @@ class TrainingCargo:
     sha256: str
     result: Callable[[Trained], Any]
     type = TRAINING
-    reports = False
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """As the SageMaker SDK does it; but the code always comes by a channel too: none need fetch it."""
@@ -108,14 +108,6 @@ class TrainingCargo:
             {**self.orders.hyperparameters, **{name: json.dumps(text) for name, text in own.items()}},
         )
         return [create_training_job(self.settings, job, run, place, order)]
-
-    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
 
     def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
         """Model and output."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from smexec.core.cargo import Cargo
 from smexec.core.errand import Errand
 from smexec.core.jobtype import TRANSFORM
 from smexec.core.model import create_model, delete_model
@@ -63,13 +64,12 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class TransformCargo:
+class TransformCargo(Cargo):
     """A model and what it is asked. The model of the job's name is made for the job, and goes with it."""
 
     settings: Settings
     orders: Orders
     type = TRANSFORM
-    reports = False
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """Two: the model, and the job."""
@@ -87,17 +87,9 @@ class TransformCargo:
             Request("CreateTransformJob", request | tags(self.settings)),
         ]
 
-    def finishing(self, job: str) -> Sequence[Request]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
     def leavings(self, job: str, *, well: bool) -> Sequence[Request]:  # noqa: ARG002
         """The model, which is an entry in a list: its data stay."""
         return [delete_model(job)]
-
-    def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
-        """None that are looked for: the output may go where something is already."""
-        return ()
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
         """What is Completed has a result, and nothing else has."""
