@@ -9,24 +9,11 @@ from typing import Any
 from smexec.core import checks
 from smexec.core.formats import CSV, JSON
 from smexec.core.serving import Scaling
+from smexec.core.settings import OF_TRAINING_JOBS
 from smexec.errors import SettingsError
 
 #: Settings that no endpoint has a member for.
-IDLE = frozenset(
-    {
-        "max_runtime_in_seconds",
-        "max_retry_attempts",
-        "keep_alive_period_in_seconds",
-        "use_spot_instances",
-        "max_wait_time_in_seconds",
-        "encrypt_inter_container_traffic",
-        "disable_output_compression",
-        "calls_per_job",
-        "slots",
-        "gpus_per_call",
-        "timeout_per_call",
-    }
-)
+IDLE = OF_TRAINING_JOBS | {"max_runtime_in_seconds", "encrypt_inter_container_traffic"}
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", re.ASCII)
 _CAPTURE = {"uri", "percentage"}

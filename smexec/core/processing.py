@@ -19,7 +19,7 @@ from smexec.core.jobtype import PROCESSING
 from smexec.core.postmortem import exit_message, why
 from smexec.core.request import Request, tags, vpc
 from smexec.core.run import Keys, Run
-from smexec.core.settings import Settings
+from smexec.core.settings import OF_TRAINING_JOBS, Settings
 from smexec.core.work import Folder, Outcome, Place
 from smexec.errors import ScriptError, SettingsError
 
@@ -27,19 +27,7 @@ CODE_INPUT = "code"
 INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 CODE = f"{INPUT}/{CODE_INPUT}"
 #: Settings that a Processing Job has no member for.
-IDLE = frozenset(
-    {
-        "max_retry_attempts",
-        "keep_alive_period_in_seconds",
-        "use_spot_instances",
-        "max_wait_time_in_seconds",
-        "disable_output_compression",
-        "calls_per_job",
-        "slots",
-        "gpus_per_call",
-        "timeout_per_call",
-    }
-)
+IDLE = OF_TRAINING_JOBS
 LONGEST = 777_600  # seconds that one may run; this and what follows: the service's model
 _MOST_ITEMS, _ITEM = 100, re.compile(r"[^\r\n\x85\u2028\u2029]{0,256}")  # of ContainerArguments
 _VARIABLE_LIMIT = 256

@@ -25,6 +25,22 @@ def _setting(default: Any, doc: str, check: Check, *, rival: bool = True, alias:
     return field(default=default, metadata={"doc": doc, "check": check, "rival": rival, "alias": alias})
 
 
+#: Settings that no other job of the service has a member for, those of our worker among them.
+OF_TRAINING_JOBS = frozenset(
+    {
+        "max_retry_attempts",
+        "keep_alive_period_in_seconds",
+        "use_spot_instances",
+        "max_wait_time_in_seconds",
+        "disable_output_compression",
+        "calls_per_job",
+        "slots",
+        "gpus_per_call",
+        "timeout_per_call",
+    }
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What a job is started with. Made by :func:`make`, which checks every value."""

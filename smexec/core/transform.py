@@ -13,26 +13,11 @@ from smexec.core.model import create_model, delete_model
 from smexec.core.postmortem import why
 from smexec.core.request import Request, tags
 from smexec.core.run import Keys, Run
-from smexec.core.settings import Settings
+from smexec.core.settings import OF_TRAINING_JOBS, Settings
 from smexec.core.work import Outcome, Place
 
 #: Settings that neither a Transform Job nor its model has a member for.
-IDLE = frozenset(
-    {
-        "volume_size",
-        "max_runtime_in_seconds",
-        "max_retry_attempts",
-        "keep_alive_period_in_seconds",
-        "use_spot_instances",
-        "max_wait_time_in_seconds",
-        "encrypt_inter_container_traffic",
-        "disable_output_compression",
-        "calls_per_job",
-        "slots",
-        "gpus_per_call",
-        "timeout_per_call",
-    }
-)
+IDLE = OF_TRAINING_JOBS | {"max_runtime_in_seconds", "encrypt_inter_container_traffic", "volume_size"}
 
 
 @dataclass(frozen=True)
