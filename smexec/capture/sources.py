@@ -82,6 +82,8 @@ def _files(directory: Path) -> Iterator[tuple[str, Path]]:
     folder = ""
     for part in directory.resolve().relative_to(top).parts:
         outer += _rules_in(top / folder, folder)
+        if is_ignored(folder + part, outer, folder=True):
+            outer = []  # it was asked for all the same: what leaves out all of it says nothing of its parts
         folder += f"{part}/"
     for path, file in _walk(directory.resolve(), folder, outer, ()):
         yield path.removeprefix(folder), file

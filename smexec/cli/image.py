@@ -99,7 +99,7 @@ def build(
     security_group_ids: Annotated[str | None, typer.Option(help="Of it, likewise.")] = None,
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show the build's log as it comes.")] = True,
 ) -> None:
-    """Build an image of a directory, and push it to ECR: smexec image build r/ --repository my-r:1."""
+    """Build an image of a directory: smexec image build r/ --repository my-r:1 --push."""
     from smexec.images import build as begin
 
     with _terminable():

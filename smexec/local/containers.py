@@ -110,6 +110,8 @@ class Container:
             return await self._process.wait()
         finally:
             self._lifeline.close()
+            with contextlib.suppress(ConnectionError):  # of an order that came too late
+                await self._lifeline.wait_closed()
 
     def _order(self, order: bytes) -> None:
         # A container that has ended does not listen any more; that is no error.

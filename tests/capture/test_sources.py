@@ -85,3 +85,13 @@ def test_a_folder_has_the_files_that_an_archive_has(tmp_path: Path) -> None:
     }
     assert names(pack("report.R", tmp_path)) == sorted(folder("report.R", tmp_path).files)
     assert dict(folder(str(tmp_path / "report.R"), None).files) == {"report.R": b"1"}
+
+
+def test_a_directory_that_is_left_out_itself_can_be_asked_for(tmp_path: Path) -> None:
+    """A package in an environment that lies in a repository, say."""
+    inner = tmp_path / ".venv" / "lib" / "code"
+    inner.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    write(tmp_path, **{".gitignore": ".venv/\n*.csv\n"})
+    write(inner, **{"train.R": "1", "a.csv": "2", "b.log": "3", ".gitignore": "*.log\n"})
+    assert names(pack("train.R", inner)) == [".gitignore", "a.csv", "train.R"]
