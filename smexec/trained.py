@@ -79,8 +79,7 @@ class TrainingResult(Trained):
         own = {"instance_type", "instance_count"} & options.keys()
         if not base.is_local:
             base = table.make({name: options[name] for name in own}, {}, base)
-        given = {"image_uri": self.image_uri, **options}
-        given = {name: value for name, value in given.items() if name not in own}
+        given = {name: value for name, value in options.items() if name not in own}
         return launched(Transform(self, source, output, **given), base)
 
     @property

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from smexec.core import checks, transform
 from smexec.core.errand import Errand
 from smexec.core.settings import Settings
+from smexec.core.training import Trained
 from smexec.core.transform import Orders, TransformResult
 from smexec.errors import ScriptError
 from smexec.program import Program, check_settings, settle
 
 _OTHERS_ONLY = transform.IDLE | {"session", "sagemaker_session"}
-
-
-class Trained(Protocol):
-    """What a training has left."""
-
-    @property
-    def job_name(self) -> str:
-        """Of the training."""
-
-    @property
-    def model(self) -> str | None:
-        """The S3 URI of ``model.tar.gz``; None: there is none."""
 
 
 class Transform(Program[TransformResult]):
@@ -54,7 +43,7 @@ class Transform(Program[TransformResult]):
     :param max_payload: megabytes of a request
     :param data_processing: DataProcessing: what of input and answers goes where, as the API has it
     :param settings: of its jobs and their models, where they differ from the executor's;
-        ``environment_variables`` are the container's
+        ``environment_variables`` are the container's, and ``image_uri`` by default that of the training
     :raises smexec.errors.ScriptError: something is not as the service takes it
     :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, contradicts another, or is
         nothing that a Transform Job has. Of an executor's such settings are passed over
@@ -76,8 +65,9 @@ class Transform(Program[TransformResult]):
         data_processing: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self._settings = settings
         check_settings(settings, _OTHERS_ONLY, "Transform Job")
+        image_uri = model_data.image_uri if isinstance(model_data, Trained) else None
+        self._settings = {**settings, "image_uri": settings.get("image_uri") or image_uri}
         self._input = None if input is None else _uri("input", input)
         self._content_type, self._split_type = content_type, split_type
         target = {
