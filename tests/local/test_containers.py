@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
+import gc
 import io
 import os
 import shutil
@@ -650,3 +652,26 @@ async def test_the_probe_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     engine.prepare()
     assert set(await asyncio.gather(engine.namespaces(), engine.namespaces())) == {()}
     assert probes == 1
+
+
+def has_ended(process: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+@linux
+async def test_an_order_that_comes_too_late_is_nobodys_error(spec: Spec) -> None:
+    """Python 3.10 tells of exceptions that nobody asked for."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    container = await containers._start(ProcessEngine().plan(spec, ()))
+    while not has_ended(container._process.pid):  # of which the loop has yet to hear
+        time.sleep(0.01)
+    container.kill()
+    container.kill()
+    await container.wait()
+    del container
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not told
