@@ -17,6 +17,7 @@ nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "tests", "contract", "docs"]
 # A machine seldom has every Python: run those that are there, also where CI is set.
 nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 # Where there is uv (pip install "nox[uv]"), environments take seconds.
 nox.options.default_venv_backend = "uv|virtualenv"
