@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
+import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -134,9 +135,19 @@ class Future(concurrent.futures.Future[T]):
             return None
         self._check_process()
         ticket = self._ticket if self._engine is engine else None
-        pickled = functools.cache(lambda: dump(self.result()))
-        return Dependency(self, lambda: ticket.stored if ticket else None, pickled)
+        return Dependency(self, lambda: ticket.stored if ticket else None, _once(lambda: dump(self.result())))
 
     def _check_process(self) -> None:
         if self._engine and not self.done():
             self._engine.check_process()
+
+
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """Makes it when it is first asked for; whoever asks meanwhile waits for the same."""
+    making, made = threading.RLock(), functools.cache(make)
+
+    def get() -> T:
+        with making:
+            return made()
+
+    return get

@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import add
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import smexec.future
 from smexec import Future, SageMakerExecutor
 from smexec.errors import CallNotPicklable, DependencyFailed, FutureNotPicklable, SignatureError
 from smexec.testing import LocalService
@@ -304,3 +306,18 @@ def test_there_is_no_way_to_build_a_cycle(smexec_service: LocalService) -> None:
         assert itself.result() == 0
         with pytest.raises(CallNotPicklable, match="argument 0"):
             executor.submit(negative, Future())
+
+
+def test_calls_that_wait_for_one_value_have_it_pickled_once() -> None:
+    """However many threads ask for it at a time."""
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(1)
+        everybody.wait(0.2)  # nobody else comes so far
+        return len(made)
+
+    everybody = threading.Event()
+    get = smexec.future._once(make)
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: get(), range(8))) == {1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,19 @@ def model(smexec_service: LocalService) -> str:
     return put(smexec_service, "transform/model.tar.gz", packed.getvalue())
 
 
-def models(service: LocalService) -> list[Any]:
-    listed: list[Any] = service.client("sagemaker").list_models()["Models"]
-    return listed
+def names(service: LocalService) -> set[str]:
+    return {one["ModelName"] for one in service.client("sagemaker").list_models(MaxResults=100)["Models"]}
+
+
+@pytest.fixture
+def models(smexec_service: LocalService) -> Callable[[], set[str]]:
+    """Names of models that a test has left; others may have left theirs before."""
+    before = names(smexec_service)
+    return lambda: names(smexec_service) - before
 
 
 def test_a_model_answers_what_lies_in_s3(
-    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
     source = put(smexec_service, "transform/one/rows.csv", b"1\n2\n").removesuffix("rows.csv")
     ask = Transform(model, source, accept="text/plain", strategy="SingleRecord", **LINES)
@@ -67,7 +73,7 @@ def test_a_model_answers_what_lies_in_s3(
         ["iris", "2"],
         ["text/csv", "text/plain"],
     ]
-    assert models(smexec_service) == []
+    assert models() == set()
 
 
 def test_a_map_has_an_input_for_each_job(
@@ -88,18 +94,18 @@ def test_a_model_can_be_a_folder(smexec_service: LocalService, executor: SageMak
 
 
 def test_what_the_container_answers_is_in_the_error(
-    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
     source = put(smexec_service, "transform/bad/rows.csv", b"fail400")
     error = executor.submit(Transform(model, source, content_type="text/csv", accept="a/b")).exception(60)
     assert type(error) is errors.JobFailed
     assert "no such column" in str(error)
     assert "started as serve" in error.log_tail
-    assert models(smexec_service) == []
+    assert models() == set()
 
 
 def test_a_model_is_made_once_where_the_job_has_to_wait(
-    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
     smexec_service.fault(
         "CreateTransformJob",
@@ -112,19 +118,19 @@ def test_a_model_is_made_once_where_the_job_has_to_wait(
     executor.submit(Transform(model, source, content_type="text/csv", accept="a/b")).result(60)
     requests = smexec_service.requests()
     assert (requests["sagemaker.CreateModel"], requests["sagemaker.CreateTransformJob"]) == (1, 2)
-    assert models(smexec_service) == []
+    assert models() == set()
 
 
 def test_a_model_does_not_stay_where_there_is_no_job(
-    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
     ask = Transform(model, f"s3://{smexec_service.bucket}/nothing/there/")
     assert isinstance(executor.submit(ask).exception(60), errors.InvalidRequest)
-    assert models(smexec_service) == []
+    assert models() == set()
 
 
 def test_a_transform_that_is_cancelled_leaves_no_model(
-    smexec_service: LocalService, executor: SageMakerExecutor, model: str
+    smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
     smexec_service.configure(delays={"Starting": 600})
     source = put(smexec_service, "transform/never/rows.csv", b"1")
@@ -132,7 +138,7 @@ def test_a_transform_that_is_cancelled_leaves_no_model(
     smexec_service.wait_for_requests(**{"sagemaker.ListTransformJobs": 1})
     assert future.cancel()
     executor.shutdown()
-    assert models(smexec_service) == []
+    assert models() == set()
     assert future.job_name
     assert smexec_service.wait(future.job_name)["TransformJobStatus"] == "Stopped"
 

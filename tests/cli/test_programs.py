@@ -51,18 +51,18 @@ def test_a_model_is_trained_served_asked_and_deleted(directory: Path, smexec_ser
         "--instance-type",
         "ml.m5.large",
         "--name",
-        "e",
+        "cli-e",
     )
     sagemaker = smexec_service.client("sagemaker")
-    assert [one["EndpointName"] for one in sagemaker.list_endpoints()["Endpoints"]] == ["e"]
-    one = run("predict", "e", "[[3]]")
-    assert run("predict", "e", "-", stdin="[[3]]") == one
+    assert sagemaker.describe_endpoint(EndpointName="cli-e")["EndpointStatus"] == "InService"
+    one = run("predict", "cli-e", "[[3]]")
+    assert run("predict", "cli-e", "-", stdin="[[3]]") == one
     assert json.loads(one)
     (directory / "rows.csv").write_text("3\n4\n")
-    assert run("predict", "e", "@rows.csv").strip()
-    run("delete", "e")
-    assert not sagemaker.list_endpoints()["Endpoints"]
-    assert not sagemaker.list_models()["Models"]
+    assert run("predict", "cli-e", "@rows.csv").strip()
+    run("delete", "cli-e")
+    assert not sagemaker.list_endpoints(NameContains="cli-e")["Endpoints"]
+    assert not sagemaker.list_models(NameContains="cli-e")["Models"]
 
 
 def test_what_fails_is_told_and_what_does_not_is_printed(directory: Path) -> None:

@@ -115,6 +115,8 @@ class Endpoint:
 
     def delete(self) -> None:
         self._sagemaker.delete_endpoint(EndpointName=self.name)
+        self._sagemaker.delete_endpoint_config(EndpointConfigName=self.name)
+        self._sagemaker.delete_model(ModelName=self.name)
 
 
 def _input(name: str, uri: str) -> dict[str, Any]:
