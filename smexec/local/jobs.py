@@ -7,6 +7,7 @@ Training jobs show all of it; other kinds of jobs go through the same phases and
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Transition:
 
 
 @dataclass(eq=False)
-class Job(Resource):
+class Job(Resource, abc.ABC):
     """One Create…Job request and all that has happened to it.
 
     Attributes:
@@ -166,9 +167,9 @@ class Job(Resource):
         return False
 
     @property
+    @abc.abstractmethod
     def resources(self) -> Mapping[str, Any]:
         """Its instances, in the words of ResourceConfig."""
-        raise NotImplementedError
 
     @property
     def instances(self) -> dict[str, int]:
