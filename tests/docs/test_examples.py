@@ -83,7 +83,7 @@ def test_a_tutorial_can_be_followed(
     page: Path, place: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Its shell blocks, one after the other in one shell; a service that they start is their own."""
-    script = "set -euo pipefail\n" + program(page, "sh")
+    script = "set -euo pipefail\ntrap 'smexec local --stop' EXIT\n" + program(page, "sh")
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime"))}
     command = ["bash", "-c", script]
     run = subprocess.run(
