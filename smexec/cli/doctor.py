@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from smexec.core.settings import SETTINGS, Settings, make
+from smexec.cli.options import setting
+from smexec.core.settings import Settings, make
 from smexec.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,18 +23,13 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("✓", "green"), "missing": ("✗", "bold red"), "unknown": ("?", "yellow")}
 
 
-def _option(name: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(help=SETTINGS[name].doc)
-    return option
-
-
 def doctor(
-    instance_type: Annotated[list[str] | None, _option("instance_type")] = None,
-    role: Annotated[str | None, _option("role")] = None,
-    image_uri: Annotated[str | None, _option("image_uri")] = None,
-    s3_root_uri: Annotated[str | None, _option("s3_root_uri")] = None,
-    use_spot_instances: Annotated[bool | None, _option("use_spot_instances")] = None,
-    keep_alive_period_in_seconds: Annotated[int | None, _option("keep_alive_period_in_seconds")] = None,
+    instance_type: Annotated[list[str] | None, setting("instance_type")] = None,
+    role: Annotated[str | None, setting("role")] = None,
+    image_uri: Annotated[str | None, setting("image_uri")] = None,
+    s3_root_uri: Annotated[str | None, setting("s3_root_uri")] = None,
+    use_spot_instances: Annotated[bool | None, setting("use_spot_instances")] = None,
+    keep_alive_period_in_seconds: Annotated[int | None, setting("keep_alive_period_in_seconds")] = None,
 ) -> None:
     """Say what is missing before the first real use: credentials, region, role, bucket, image, quota."""
     given = {
