@@ -33,15 +33,21 @@ def main(ready: int, addresses: list[str]) -> None:
 
 
 def listener(address: str) -> socket.socket:
-    """A socket that listens there; a path may be left from a process that is gone."""
+    """A socket that listens there; a path may be left from a process that is gone.
+
+    Whoever waits for a path to appear connects to it at once: it must not be there before it listens.
+    """
     family, place = parsed(address)
-    if isinstance(place, str):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(place)  # noqa: PTH108  (pathlib takes longer to import than all else here)
     made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(place)
-    made.listen(_BACKLOG)
+    if isinstance(place, str):
+        unheard = f"{place}.new"
+        made.bind(unheard)
+        made.listen(_BACKLOG)
+        os.replace(unheard, place)  # noqa: PTH105  (pathlib takes longer to import than all else here)
+    else:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(place)
+        made.listen(_BACKLOG)
     return made
 
 

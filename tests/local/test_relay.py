@@ -72,3 +72,18 @@ def test_what_leads_nowhere_is_closed(server: socket.socket, path: Path) -> None
     server.close()
     with connected(path) as client:
         assert client.recv(1) == b""
+
+
+def test_a_path_appears_once_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "place"
+    seen: list[bool] = []
+
+    class Watched(socket.socket):
+        def listen(self, *backlog: int) -> None:
+            seen.append(place.exists())
+            super().listen(*backlog)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    with relay.listener(str(place)), connected(place):
+        assert seen == [False]
+        assert list(tmp_path.iterdir()) == [place]
