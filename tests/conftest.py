@@ -62,6 +62,14 @@ def _environment_is_as_before() -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A named pipe: a call that reads it runs until the test writes to it, which waits for the reader."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def loky() -> Iterator[None]:
     """For tests that use joblib's own processes: they end with the module, and not with ours."""

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,21 +95,20 @@ def test_can_be_awaited(executor: SageMakerExecutor) -> None:
     assert asyncio.run(both()) == [8, 16]
 
 
-def test_async_with_waits_without_blocking_the_loop(smexec_service: LocalService) -> None:
-    async def run() -> tuple[Future[None], int]:
-        ticks = 0
-        async with SageMakerExecutor() as executor:
-            future = executor.submit(time.sleep, 0.3)
-            ticker = asyncio.create_task(asyncio.sleep(0))
-            while not future.done():
-                await asyncio.sleep(0.01)
-                ticks += 1
-            await ticker
-        return future, ticks
+def test_async_with_waits_without_blocking_the_loop(smexec_service: LocalService, gate: Path) -> None:
+    async def let_go(future: Future[str]) -> None:
+        while not future.running():
+            await asyncio.sleep(0.01)
+        gate.write_text("")
 
-    future, ticks = asyncio.run(run())
-    assert future.done()
-    assert ticks > 1
+    async def run() -> Future[str]:
+        async with SageMakerExecutor() as executor:
+            future = executor.submit(gate.read_text)
+            letting_go = asyncio.create_task(let_go(future))  # which the leaving waits for
+        await letting_go
+        return future
+
+    assert asyncio.run(run()).done()
 
 
 def test_what_the_user_wrote_here_needs_no_module_there(executor: SageMakerExecutor) -> None:
@@ -181,11 +181,12 @@ def test_map_over_an_endless_iterator_is_cancelled_when_dropped(smexec_service: 
         results.close()
 
 
-def test_map_times_out(executor: SageMakerExecutor) -> None:
-    results = executor.map(time.sleep, [0, 6], timeout=3)
-    assert next(results) is None
-    with pytest.raises(concurrent.futures.TimeoutError):
-        next(results)
+def test_map_times_out(smexec_service: LocalService) -> None:
+    smexec_service.configure(delays={"Starting": 30.0})
+    with SageMakerExecutor() as executor:
+        results = executor.map(abs, [1], timeout=0.5)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            next(results)
 
 
 @pytest.mark.parametrize("bad", [{"chunksize": 0}, {"buffersize": 0}])
@@ -234,31 +235,29 @@ def test_what_cannot_be_pickled_is_refused_at_once_and_by_name(smexec_service: L
 # -- cancel and stop -------------------------------------------------------------------------------
 
 
-def test_a_queued_call_can_be_cancelled(smexec_service: LocalService) -> None:
+def test_a_queued_call_can_be_cancelled(smexec_service: LocalService, gate: Path) -> None:
     smexec_service.reset_requests()
     with SageMakerExecutor(max_workers=1) as executor:
-        first = executor.submit(time.sleep, 0.5)
+        first = executor.submit(gate.read_text)
         second = executor.submit(time.sleep, 30)
         assert second.cancel()
         assert second.cancel()
         done, _ = concurrent.futures.wait([second], timeout=60)  # waiters get to know
         assert done == {second}
-        assert first.result(60) is None
+        gate.write_text("first")
+        assert first.result(60) == "first"
     assert second.job_name is None
     assert smexec_service.requests()["sagemaker.CreateTrainingJob"] == 1
 
 
 def test_a_starting_call_can_be_cancelled_and_its_job_is_stopped(smexec_service: LocalService) -> None:
     smexec_service.configure(delays={"Starting": 30.0})
-    try:
-        with SageMakerExecutor() as executor:
-            future = executor.submit(time.sleep, 30)
-            _until(lambda: _status(smexec_service, future.job_name) == "InProgress")
-            assert not future.running()
-            assert future.cancel()
-        smexec_service.wait(str(future.job_name), "Stopping", "Stopped")
-    finally:
-        smexec_service.configure(delays={"Starting": None})
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 30)
+        _until(lambda: _status(smexec_service, future.job_name) == "InProgress")
+        assert not future.running()
+        assert future.cancel()
+    smexec_service.wait(str(future.job_name), "Stopping", "Stopped")
     with pytest.raises(concurrent.futures.CancelledError):
         future.result(0)
 
@@ -287,9 +286,9 @@ def test_stopping_the_last_call_that_is_wanted_stops_the_job(smexec_service: Loc
     assert smexec_service.wait(str(futures[0].job_name))["TrainingJobStatus"] == "Stopped"
 
 
-def test_cancelling_the_task_that_awaits_cancels_the_call(smexec_service: LocalService) -> None:
+def test_cancelling_the_task_that_awaits_cancels_the_call(smexec_service: LocalService, gate: Path) -> None:
     async def run(executor: SageMakerExecutor) -> Future[None]:
-        executor.submit(time.sleep, 0.5)
+        executor.submit(gate.read_text)
         future = executor.submit(time.sleep, 60)  # queued behind the first
 
         async def wait() -> None:
@@ -304,6 +303,7 @@ def test_cancelling_the_task_that_awaits_cancels_the_call(smexec_service: LocalS
     with SageMakerExecutor(max_workers=1) as executor:
         future = asyncio.run(run(executor))
         assert future.cancelled()
+        gate.write_text("")
 
 
 # -- shutdown --------------------------------------------------------------------------------------
@@ -327,13 +327,15 @@ def test_shutdown_waits_and_leaves_no_thread(smexec_service: LocalService) -> No
     assert not {thread for thread in others if not thread.name.startswith(("asyncio-portal", "AnyIO"))}
 
 
-def test_shutdown_may_cancel_what_has_not_started(smexec_service: LocalService) -> None:
+def test_shutdown_may_cancel_what_has_not_started(smexec_service: LocalService, gate: Path) -> None:
     executor = SageMakerExecutor(max_workers=1)
-    first = executor.submit(time.sleep, 1)
+    first = executor.submit(gate.read_text)
     rest = [executor.submit(time.sleep, 30) for _ in range(5)]
     _until(first.running)
-    executor.shutdown(cancel_futures=True)
-    assert first.result(0) is None
+    executor.shutdown(wait=False, cancel_futures=True)
+    gate.write_text("first")
+    executor.shutdown()
+    assert first.result(0) == "first"
     assert all(future.cancelled() for future in rest)
 
 
@@ -378,15 +380,16 @@ def test_a_callback_may_submit(executor: SageMakerExecutor) -> None:
 # -- looks -----------------------------------------------------------------------------------------
 
 
-def test_its_repr_is_the_dashboard(smexec_service: LocalService) -> None:
+def test_its_repr_is_the_dashboard(smexec_service: LocalService, gate: Path) -> None:
     with SageMakerExecutor(max_workers=1) as executor:
         assert (
             repr(executor) == f"<SageMakerExecutor run={executor.run_id} max_workers=1 calls: none in flight>"
         )
-        running, queued = executor.submit(time.sleep, 1), executor.submit(time.sleep, 0)
+        running, queued = executor.submit(gate.read_text), executor.submit(time.sleep, 0)
         _until(running.running)
         assert "calls: 1 running, 1 queued" in repr(executor)
         assert queued.status == "queued"
+        gate.write_text("")
 
 
 def test_its_signature_shows_every_setting() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,22 +76,33 @@ def test_a_service_that_refuses_to_tell_is_the_futures_error_after_a_while(
 
 
 def test_a_service_that_refuses_to_tell_for_a_moment_is_forgiven(
-    service: LocalService, monkeypatch: pytest.MonkeyPatch
+    service: LocalService, monkeypatch: pytest.MonkeyPatch, gate: Path
 ) -> None:
     monkeypatch.setattr(track, "RETRY", 0.1)
     with SageMakerExecutor() as executor:
-        future = executor.submit(time.sleep, 1)
+        future = executor.submit(gate.read_text)
         _until_running(future)
         service.fault("ListObjectsV2", "denied", times=2)
-        assert future.result(60) is None
+        gate.write_text("told")
+        assert future.result(60) == "told"
 
 
-def test_a_spot_job_that_is_interrupted_runs_again(service: LocalService) -> None:
+def test_a_spot_job_that_is_interrupted_runs_again(service: LocalService, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def never_end_the_first_time() -> str:
+        if begun.exists():
+            return "again"
+        begun.touch()
+        time.sleep(600)
+        return "the first time"
+
     with SageMakerExecutor(use_spot_instances=True) as executor:
-        future = executor.submit(time.sleep, 2)
-        _until_running(future)
+        future = executor.submit(never_end_the_first_time)
+        while not begun.exists():
+            time.sleep(0.01)
         service.interrupt(str(future.job_name))
-        assert future.result(60) is None
+        assert future.result(60) == "again"
     description = service.client("sagemaker").describe_training_job(TrainingJobName=future.job_name)
     assert "Interrupted" in [step["Status"] for step in description["SecondaryStatusTransitions"]]
 
@@ -165,7 +178,7 @@ def test_a_call_costs_a_handful_of_requests(service: LocalService) -> None:
     assert requests["s3.PutObject"] == 3  # the call; from the container, its start and its outcome
 
 
-def _until_running(future: Future[None]) -> None:
+def _until_running(future: Future[Any]) -> None:
     while not future.running():
         time.sleep(0.01)
 
