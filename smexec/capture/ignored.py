@@ -1,4 +1,8 @@
-"""What ``.gitignore`` files leave out, by git's rules."""
+"""What ``.gitignore`` files leave out, by git's rules: a test holds them against git itself.
+
+pathspec (1.1) differs where it matters to what leaves the machine: it lets ``[!a]`` match a slash, takes
+``d/**`` for ``d`` as well, so that ``!d/keep`` comes too late, and refuses lines that git skips.
+"""
 
 from __future__ import annotations
 
