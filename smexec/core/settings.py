@@ -60,9 +60,9 @@ class Settings:
     )
     image_uri: str | None = _setting(
         None,
-        "The container image. For functions it needs Python of the client's major.minor and nothing else. "
-        'Default: the stock image for region and Python. With instance_type="local" also a directory that '
-        "`smexec image init` has written.",
+        "The container image. For functions it needs Python of the client's major.minor, as `python` on its "
+        "PATH, and nothing else. Default: the stock image for region and Python. "
+        'With instance_type="local" also a directory that `smexec image init` has written.',
         checks.image,
     )
     s3_root_uri: str | None = _setting(
