@@ -120,6 +120,7 @@ def test_memory_is_flat_over_many_parameters(smexec_service: LocalService) -> No
     """However many there are: what is held is the buffer."""
     levels = []
     with SageMakerExecutor(max_workers=2) as executor:
+        executor.submit(abs, 0).result()  # imports: each line of them would be traced, and its trace copied
         tracemalloc.start()
         try:
             results = executor.map(abs, itertools.count(), buffersize=1_000)
