@@ -18,7 +18,7 @@ from tenacity import (
 )
 
 from smexec.aws.border import Throttled, Unreachable, border
-from smexec.aws.session import Endpoint, open_session
+from smexec.aws.session import Endpoint, open_session, region_of
 from smexec.core.rates import Bucket
 from smexec.errors import SettingsError
 
@@ -75,10 +75,10 @@ class Client:
     @property
     def region(self) -> str:
         """:raises SettingsError: nothing says which"""
-        region = self._open_session().region_name
+        region = region_of(self._open_session())
         if not region:
             raise SettingsError("no region: set AWS_REGION, or give a session that has one")
-        return str(region)
+        return region
 
     async def call(self, service: str, operation: str, patience: float = PATIENCE, **request: Any) -> Any:
         """The answer of ``operation`` (``CreateTrainingJob``), as boto gives it; only that a streamed body
@@ -149,7 +149,8 @@ class Client:
             s3={"payload_signing_enabled": False},
         )
         url = self._endpoint.url if self._endpoint else None
-        return self._open_session().client(service, config=config, endpoint_url=url)
+        session = self._open_session()
+        return session.client(service, region_name=region_of(session), config=config, endpoint_url=url)
 
     def _open_session(self) -> Any:
         if self._session is None:

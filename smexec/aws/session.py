@@ -31,18 +31,13 @@ def open_session(given: Any, endpoint: Endpoint | None) -> aioboto3.Session:
     if endpoint:
         return aioboto3.Session(endpoint.access_key, endpoint.secret_key, region_name=endpoint.region)
     if given is None:
-        return _of_the_environment()
+        return aioboto3.Session()
     return given if isinstance(given, aioboto3.Session) else _borrowing(given)
 
 
-def _of_the_environment() -> aioboto3.Session:
-    import aioboto3
-
-    session = aioboto3.Session()
-    # boto knows AWS_DEFAULT_REGION and the profile's region, and not what all other SDKs and SageMaker set.
-    if session.region_name is None and (region := os.environ.get("AWS_REGION")):
-        return aioboto3.Session(region_name=region)
-    return session
+def region_of(session: aioboto3.Session) -> str | None:
+    """Its own; else what ``AWS_REGION`` says, which other SDKs and SageMaker set and boto does not know."""
+    return session.region_name or os.environ.get("AWS_REGION") or None
 
 
 def _borrowing(boto_session: Any) -> aioboto3.Session:

@@ -15,6 +15,7 @@ from typing import Any
 Check = Callable[[Any], Any]
 
 LOCAL = "local"
+LONGEST = 2419200  # seconds that a job may run: CreateTrainingJob, MaxRuntimeInSeconds
 _LINE = r"[^\r\n\x85\u2028\u2029]"  # what "." is to the service, which reads patterns as Java does
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _S3_URI = re.compile(rf"s3://[a-z0-9][a-z0-9.\-]{{1,61}}[a-z0-9](/{_LINE}*)?")
@@ -74,9 +75,9 @@ def whole(least: int, most: int) -> Check:
 
 
 def seconds(value: Any) -> float:
-    """A time above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError("it must be a number of seconds above 0")
+    """A time above 0 that a job can last."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST:
+        raise ValueError(f"it must be a number of seconds above 0, at most {LONGEST} (28 days)")
     return float(value)
 
 
@@ -185,7 +186,7 @@ def session(value: Any) -> Any:
 
 
 #: The kinds of settings that a text can give.
-FROM_TEXT = frozenset({"str", "str | None", "int", "int | None", "bool", "tuple[str, ...]"})
+FROM_TEXT = frozenset({"str", "str | None", "int", "int | None", "float | None", "bool", "tuple[str, ...]"})
 
 
 def from_text(value: str, kind: str) -> Any:
@@ -195,7 +196,8 @@ def from_text(value: str, kind: str) -> Any:
     if kind == "bool":
         known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return known.get(value.lower(), value)
-    if kind.startswith("int"):
+    number = {"int": int, "float": float}.get(kind.partition(" ")[0])
+    if number:
         with contextlib.suppress(ValueError):  # what is no number is for the check to refuse
-            return int(value)
+            return number(value)
     return value

@@ -89,7 +89,7 @@ class Settings:
     )
     volume_size: int = _setting(30, "GB of storage for each instance.", checks.whole(1, 16384))
     max_runtime_in_seconds: int = _setting(
-        86400, "A job is stopped after this many seconds; at most 28 days.", checks.whole(1, 2419200)
+        86400, "A job is stopped after this many seconds; at most 28 days.", checks.whole(1, checks.LONGEST)
     )
     max_retry_attempts: int | None = _setting(
         None,
@@ -133,7 +133,7 @@ class Settings:
         None,
         "Spot only: seconds to wait for capacity and run, together; at least max_runtime_in_seconds, which "
         "is the default.",
-        checks.whole(1, 2419200),
+        checks.whole(1, checks.LONGEST),
     )
     encrypt_inter_container_traffic: bool = _setting(
         False, "Encrypt what the instances of one job send each other.", checks.flag

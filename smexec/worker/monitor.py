@@ -20,6 +20,7 @@ from .slot import Frame, Link
 
 LINGER = 30.0  # seconds for slots to end by themselves (atexit handlers) after the last outcome
 GRACE = 110.0  # seconds to end after SIGTERM; the platform kills after 120
+_LONGEST = 3600.0  # seconds; poll takes no more than 24 days
 _TRIES = 3  # new slots that may die under a call before it has begun
 
 
@@ -94,7 +95,7 @@ class Monitor:
         """In milliseconds; None: for ever."""
         times = [self._deadlines[0][0]] if self._deadlines else []
         times += [until] if until is not None else []
-        return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None
+        return min(_LONGEST, max(0.0, min(times) - time.monotonic())) * 1000 + 1 if times else None
 
     def _listen(self, descriptor: int, listener: Callable[[], None]) -> None:
         self._listeners[descriptor] = listener

@@ -11,7 +11,7 @@ from botocore.credentials import Credentials
 
 from smexec.aws.client import Client
 from smexec.aws.identity import identity
-from smexec.aws.session import Endpoint, open_session
+from smexec.aws.session import Endpoint, open_session, region_of
 from smexec.core.settings import make
 from smexec.errors import CredentialsError
 from smexec.testing import LocalService
@@ -64,7 +64,9 @@ def test_where_the_region_comes_from(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert open_session(None, None).region_name == region
+    assert region_of(open_session(None, None)) == region
+    assert region_of(open_session(boto3.Session(), None)) == region
+    assert region_of(open_session(aioboto3.Session(), None)) == region
 
 
 def test_a_session_of_aioboto3s_is_used_as_it_is() -> None:

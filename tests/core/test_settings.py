@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smexec.core import checks
 from smexec.core.settings import ENVIRONMENT_PREFIX, SETTINGS, Settings, make
 from smexec.errors import SettingsError
 
@@ -144,6 +145,7 @@ def test_a_change_leaves_the_rest_and_does_not_look_at_the_environment() -> None
         ("use_spot_instances", "No", False),
         ("enable_network_isolation", "1", True),
         ("disable_output_compression", "0", False),
+        ("timeout_per_call", "2.5", 2.5),
     ],
 )
 def test_variables(name: str, text: str, value: Any) -> None:
@@ -162,11 +164,20 @@ def test_variables(name: str, text: str, value: Any) -> None:
         ("SMEXEC_VOLUME_SIZE", "5.5"),
         ("SMEXEC_USE_SPOT_INSTANCES", "maybe"),
         ("SMEXEC_ROLE", "no role!"),
+        ("SMEXEC_TIMEOUT_PER_CALL", "0"),
+        ("SMEXEC_TIMEOUT_PER_CALL", "inf"),
+        ("SMEXEC_TIMEOUT_PER_CALL", "nan"),
+        ("SMEXEC_TIMEOUT_PER_CALL", "2419200.5"),
     ],
 )
 def test_a_variable_that_is_wrong_is_named(variable: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"^{variable}="):
         make({}, {variable: text})
+
+
+def test_every_setting_that_a_text_can_say_has_a_variable() -> None:
+    left_out = {row.type for row in SETTINGS.values()} - checks.FROM_TEXT
+    assert left_out == {"tuple[tuple[str, str], ...]", "Any"}  # pairs, and sessions
 
 
 def test_an_empty_variable_is_none() -> None:

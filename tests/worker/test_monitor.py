@@ -105,8 +105,9 @@ def test_a_call_ends_alone_and_by_name(container: Any, slots: int) -> None:
     assert ended.failure.startswith("6 of 12 calls failed; the first: ")
 
 
-def test_a_call_that_is_in_time_is_left_alone(container: Any) -> None:
-    ended = container.map(square, range(20), slots=2, timeout=60.0).run()
+@pytest.mark.parametrize("timeout", [60.0, 28 * 86400.0])
+def test_a_call_that_is_in_time_is_left_alone(container: Any, timeout: float) -> None:
+    ended = container.map(square, range(20), slots=2, timeout=timeout).run()
     assert ended.values == {x: x * x for x in range(20)}
 
 
