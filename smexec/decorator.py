@@ -9,7 +9,8 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from smexec.executor import SageMakerExecutor
 from smexec.future import Future
@@ -19,7 +20,26 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class _Runner:
+    """Has the executor of a function, and of the methods that it is bound to."""
+
+    def __init__(self, max_workers: int | None, settings: dict[str, Any]) -> None:
+        self._make = functools.partial(SageMakerExecutor, max_workers, **settings)
+        self._make()  # an error belongs to the line that is wrong; it is made again when it is needed
+        self._making = threading.Lock()
+        self._made: SageMakerExecutor | None = None
+
+    @property
+    def executor(self) -> SageMakerExecutor:
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
 
 class RemoteFunction(Generic[P, T]):
@@ -28,21 +48,26 @@ class RemoteFunction(Generic[P, T]):
     :ivar local: the function itself, to run it here
     """
 
-    def __init__(self, function: Callable[P, T], max_workers: int | None, settings: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[P, T], runner: _Runner) -> None:
         functools.update_wrapper(self, function)
         self.local = function
-        self._make = functools.partial(SageMakerExecutor, max_workers, **settings)
-        self._make()  # an error belongs to the line that is wrong; it is made again when it is needed
-        self._making = threading.Lock()
-        self._executor: SageMakerExecutor | None = None
+        self._runner = runner
 
     @property
     def executor(self) -> SageMakerExecutor:
         """The executor of its calls, made at the first: ``SMEXEC_*`` variables count as they are then."""
-        with self._making:
-            if self._executor is None:
-                self._executor = self._make()
-            return self._executor
+        return self._runner.executor
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> RemoteFunction[P, T]: ...
+    @overload
+    def __get__(
+        self: RemoteFunction[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> RemoteFunction[Q, T]: ...
+
+    def __get__(self, instance: Any, owner: type | None = None) -> RemoteFunction[Any, T]:
+        """A method of the instance, as of any function that a class has; all of them share the executor."""
+        return self if instance is None else RemoteFunction(MethodType(self.local, instance), self._runner)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run as a job; wait; return the value or raise what the call raised."""
@@ -103,5 +128,5 @@ def remote(
     :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, or contradicts another
     """
     if function is not None:
-        return RemoteFunction(function, max_workers, settings)
-    return lambda function: RemoteFunction(function, max_workers, settings)
+        return RemoteFunction(function, _Runner(max_workers, settings))
+    return lambda function: RemoteFunction(function, _Runner(max_workers, settings))

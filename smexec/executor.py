@@ -256,10 +256,14 @@ class SageMakerExecutor(Executor):
         """
         from anyio import get_cancelled_exc_class, to_thread
 
-        if kind is not None and issubclass(kind, get_cancelled_exc_class()):
-            self.shutdown(wait=False, cancel_futures=True)
-        else:
-            await to_thread.run_sync(self.shutdown, abandon_on_cancel=True)
+        has_waited = False
+        try:
+            if kind is None or not issubclass(kind, get_cancelled_exc_class()):
+                await to_thread.run_sync(self.shutdown, abandon_on_cancel=True)
+                has_waited = True
+        finally:
+            if not has_waited:
+                self.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:
         counts = self._engine.counts()

@@ -165,6 +165,15 @@ async def test_a_cancelled_block_is_left_at_once(smexec_service: LocalService) -
     assert future.cancelled()
 
 
+@both
+async def test_a_block_that_is_cancelled_while_it_waits_for_its_calls(smexec_service: LocalService) -> None:
+    smexec_service.configure(delays={"Starting": 60.0})
+    with anyio.move_on_after(0.3):
+        async with SageMakerExecutor() as executor:
+            future = executor.submit(abs, 1)
+    assert future.cancelled()
+
+
 def test_gather_and_wait_for(executor: SageMakerExecutor) -> None:
     async def run() -> tuple[list[int], int]:
         return (

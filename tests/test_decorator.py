@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smexec import Future, errors, remote
+from smexec import Future, SageMakerExecutor, errors, remote
 from smexec.testing import LocalService
 
 
@@ -41,6 +41,30 @@ def test_submit_map_and_local(smexec_service: LocalService) -> None:
     assert future.result(60) == 1.5
     assert list(divide.map([1, 2], [2, 4])) == [0.5, 0.5]
     assert divide.local(1, 4) == 0.25
+
+
+class Scaler:
+    """Has a method that runs as a job, and one that calls it there."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @remote
+    def scale(self, number: int) -> int:
+        return self.factor * number
+
+    def twice(self, number: int) -> int:
+        return self.scale(self.scale(number))
+
+
+def test_a_method(smexec_service: LocalService) -> None:
+    three = Scaler(3)
+    assert three.scale(2) == Scaler.scale(three, 2) == three.scale.local(2) == 6
+    assert list(three.scale.map([1, 2])) == [3, 6]
+    assert three.scale.executor is Scaler.scale.executor
+    with SageMakerExecutor() as executor:
+        assert executor.submit(three.twice, 2).result() == 18
+    assert repr(three.scale) == "<remote Scaler.scale>"
 
 
 def test_inside_a_job_it_is_the_function_itself(smexec_service: LocalService) -> None:

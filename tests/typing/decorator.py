@@ -25,6 +25,12 @@ def plain(number: int) -> int:
     return number
 
 
+class Scaler:
+    @remote
+    def scale(self, number: int, *, twice: bool = False) -> float:
+        return number * 1.5
+
+
 def what_a_call_returns() -> None:
     assert_type(describe(3), str)
     assert_type(describe(3, short=True), str)
@@ -48,7 +54,14 @@ def what_map_yields() -> None:
     assert_type(list(divide.map([1], [0], return_exceptions=True)), list[float | BaseException])
 
 
+def what_a_method_is() -> None:
+    assert_type(Scaler().scale(3, twice=True), float)
+    assert_type(Scaler().scale.submit(3), Future[float])
+    assert_type(Scaler.scale(Scaler(), 3), float)
+
+
 def what_is_refused() -> None:
+    Scaler().scale("3")  # type: ignore[arg-type]
     describe("3")  # type: ignore[arg-type]
     describe()  # type: ignore[call-arg]
     divide.submit(3)  # type: ignore[call-arg]
