@@ -70,6 +70,13 @@ def gate(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait until their job is full or all have come, however long this machine holds up who submits."""
+    for name in ("_LINGER", "_PATIENCE", "_PICKLING", "_ALL_PICKLED"):
+        monkeypatch.setattr(f"smexec.executor.{name}", 600.0)
+
+
 @pytest.fixture(scope="module")
 def loky() -> Iterator[None]:
     """For tests that use joblib's own processes: they end with the module, and not with ours."""
@@ -84,7 +91,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(HOME, ignore_errors=True)
 
 
-def ends(pid: int, patience: float = 15.0) -> bool:
+def ends(pid: int, patience: float = 60.0) -> bool:
     """Wait for the end of a process: a leased service outlives its last client by about a second."""
     try:
         descriptor = os.pidfd_open(pid)

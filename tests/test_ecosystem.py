@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, wait
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -37,11 +40,18 @@ def withdraw(amount: int) -> int:
     return amount
 
 
+def withdraw_late(path: Path, amount: int) -> int:
+    """Once there is a file."""
+    while not path.exists():
+        time.sleep(0.01)
+    return withdraw(amount)
+
+
 def jobs(service: LocalService) -> int:
     return service.requests()["sagemaker.CreateTrainingJob"]
 
 
-def graph(amounts: range) -> Any:
+def graph(amounts: range, withdraw: Callable[[int], int] = withdraw) -> Any:
     """A sum of withdrawals, in levels of four to one."""
     level = [delayed(withdraw)(amount) for amount in amounts]
     while len(level) > 1:
@@ -54,11 +64,22 @@ def test_calls_that_can_be_under_way_are_those_of_all_jobs() -> None:
     assert SageMakerExecutor(2, calls_per_job=8)._max_workers == 16
 
 
-def test_dasks_tasks_share_jobs(smexec_service: LocalService) -> None:
-    levels = 3
+def test_dasks_tasks_share_jobs(smexec_service: LocalService, tmp_path: Path) -> None:
+    """However long those of the first level take to come: those of its first job wait for them all."""
+    here = tmp_path / "here"
+
+    def let_go(executor: SageMakerExecutor) -> None:
+        while sum(executor._engine.counts().values()) < 16:
+            time.sleep(0.01)
+        here.touch()
+
     with SageMakerExecutor(max_workers=1, calls_per_job=100) as executor:
-        assert graph(range(-8, 8)).compute(scheduler=executor) == -8
-    assert levels <= jobs(smexec_service) <= 3 * levels  # of 21 tasks
+        letting_go = threading.Thread(target=let_go, args=(executor,), daemon=True)
+        letting_go.start()
+        total = graph(range(-8, 8), functools.partial(withdraw_late, here))
+        assert total.compute(scheduler=executor) == -8
+        letting_go.join()
+    assert 3 <= jobs(smexec_service) <= 2 + 4 + 1  # of 16 + 4 + 1 tasks
 
 
 def test_what_a_dask_task_raises_comes_as_itself(smexec_service: LocalService) -> None:
@@ -75,10 +96,12 @@ def test_after_the_first_exception_the_rest_is_stopped(smexec_service: LocalServ
         sleeping: set[Future[Any]] = {executor.submit(time.sleep, 600) for _ in range(8)}
         done, rest = wait({failing, *sleeping}, return_when=FIRST_EXCEPTION)
         assert (done, rest) == ({failing}, sleeping)
-        for future in sleeping:
+        while not any(future.running() for future in sleeping):
+            time.sleep(0.01)
+        for future in sorted(sleeping, key=Future.running):  # it comes last: none is to take its place
             future.stop()
         assert wait(sleeping, timeout=60).done == sleeping
-    assert jobs(smexec_service) < 1 + len(sleeping)
+    assert jobs(smexec_service) == 2
 
 
 def test_a_bar_in_async_code(smexec_service: LocalService) -> None:
@@ -106,7 +129,7 @@ def test_a_study_on_threads(smexec_service: LocalService) -> None:
     assert jobs(smexec_service) <= 12
 
 
-def test_the_groups_of_a_frame_share_jobs(smexec_service: LocalService) -> None:
+def test_the_groups_of_a_frame_share_jobs(smexec_service: LocalService, unhurried: None) -> None:
     frame = pd.DataFrame({"key": [number % 10 for number in range(1000)], "value": range(1000)})
 
     def total(key: int, rows: Any) -> tuple[int, int]:

@@ -14,6 +14,8 @@ import pytest
 from smexec import SageMakerExecutor, errors
 from smexec.testing import LocalService
 
+pytestmark = pytest.mark.usefixtures("unhurried")  # what is submitted together is one job
+
 
 def host() -> str:
     """Which of the job's hosts this is."""
@@ -53,7 +55,7 @@ def jobs(service: LocalService, executor: SageMakerExecutor) -> list[str]:
 
 
 def test_a_call_that_takes_too_long_costs_other_instances_nothing(smexec_service: LocalService) -> None:
-    with SageMakerExecutor(max_workers=1, instance_count=2, timeout_per_call=1.5) as executor:
+    with SageMakerExecutor(max_workers=1, instance_count=2, timeout_per_call=10) as executor:
         ended = list(executor.map(hang_on_two, range(4), return_exceptions=True))
     assert ended[::2] == ["algo-1"] * 2
     assert all(isinstance(one, errors.CallTimedOut) for one in ended[1::2])
@@ -115,20 +117,21 @@ def test_killed_hosts_cost_what_has_no_outcome_and_only_that(smexec_service: Loc
 
 
 def test_an_instance_that_dies_ends_the_job_and_costs_only_what_has_no_outcome(
-    smexec_service: LocalService,
+    smexec_service: LocalService, gate: Path
 ) -> None:
     with SageMakerExecutor(max_workers=1, instance_count=2, calls_per_job=4, slots=4) as executor:
-        futures = [executor.submit(die_or_wait, number) for number in range(4)]
+        futures = [executor.submit(die_or_wait, number, gate) for number in range(4)]
         assert futures[0].result(60) == 0
+        gate.write_text("")
         assert all(isinstance(future.exception(60), errors.SmexecError) for future in futures[1:])
 
 
-def die_or_wait(number: int) -> int:
+def die_or_wait(number: int, gate: Path) -> int:
     """On the second host: end its worker, which is the parent of the nursery, the parent of this process."""
     if number == 0:
         return 0
-    time.sleep(3)
     if host() == "algo-2":
+        gate.read_text()
         nursery = Path(f"/proc/{os.getppid()}/stat").read_text()
         os.kill(int(nursery.rpartition(")")[2].split()[1]), signal.SIGKILL)
     time.sleep(600)
