@@ -47,8 +47,10 @@ def count_down() -> Iterator[int]:
     yield 1
 
 
-def kill_myself(number: int) -> None:
+def kill_myself(number: int, gate: Path | None = None) -> None:
     print("about to end", flush=True)
+    if gate:
+        gate.read_text()
     os.kill(os.getpid(), number)
 
 
@@ -117,8 +119,12 @@ def _raise_awkward() -> None:
     raise Awkward(1, 2)
 
 
-def test_a_death_shows_the_last_lines_of_the_log(executor: SageMakerExecutor) -> None:
-    error = executor.submit(kill_myself, signal.SIGKILL).exception(60)
+def test_a_death_shows_the_last_lines_of_the_log(executor: SageMakerExecutor, gate: Path) -> None:
+    future = executor.submit(kill_myself, signal.SIGKILL, gate)
+    while not future.logs():
+        time.sleep(0.05)
+    gate.write_text("")
+    error = future.exception(60)
     assert isinstance(error, errors.CallKilled)
     assert "about to end" in error.log_tail
     assert "about to end" in str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -12,40 +13,51 @@ from smexec.testing import LocalService
 
 PREAMBLE = """
 import atexit, os, sys, time
+from pathlib import Path
 from smexec import SageMakerExecutor
+gate = Path(*sys.argv[1:])
 """
 
 
-def run(program: str) -> str:
-    """What a program prints, once it has ended; it must not complain."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(program)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert not done.stderr
-    assert done.returncode == 0
-    return done.stdout
+def run(program: str, gate: Path | None = None) -> str:
+    """What a program prints, once it has ended; it must not complain.
 
-
-def test_the_interpreters_end_waits_for_what_was_submitted(smexec_service: LocalService) -> None:
-    program = """
-        executor = SageMakerExecutor()
-        executor.submit(time.sleep, 0.5).add_done_callback(lambda future: print("done", future.result()))
-        print("end")
+    :param gate: to be opened when it has printed its first line
     """
-    assert run(program) == "end\ndone None\n"
+    command = [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(program)]
+    command += [str(gate)] if gate else []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, bufsize=0) as process:
+        try:
+            first = process.stdout.readline() if gate and process.stdout else b""
+            if first and gate:
+                gate.write_text("well")
+            rest, complaints = process.communicate(timeout=100)
+        except BaseException:
+            process.kill()
+            raise
+    assert not complaints
+    assert process.returncode == 0
+    return (first + rest).decode()
 
 
-def test_so_it_does_after_shutdown_without_waiting(smexec_service: LocalService) -> None:
+def test_the_interpreters_end_waits_for_what_was_submitted(smexec_service: LocalService, gate: Path) -> None:
     program = """
         executor = SageMakerExecutor()
-        executor.submit(time.sleep, 0.5).add_done_callback(lambda future: print("done", future.result()))
+        executor.submit(gate.read_text).add_done_callback(lambda future: print("done", future.result()))
+        print("end", flush=True)
+    """
+    assert run(program, gate) == "end\ndone well\n"
+
+
+def test_so_it_does_after_shutdown_without_waiting(smexec_service: LocalService, gate: Path) -> None:
+    program = """
+        executor = SageMakerExecutor()
+        executor.submit(gate.read_text).add_done_callback(lambda future: print("done", future.result()))
         executor.shutdown(wait=False)
+        print("end", flush=True)
     """
-    assert run(program) == "done None\n"
+    assert run(program, gate) == "end\ndone well\n"
 
 
 def test_an_unused_executor_and_an_idle_one_hold_nothing_up(smexec_service: LocalService) -> None:
@@ -72,14 +84,15 @@ def test_submit_at_the_end_is_an_error(smexec_service: LocalService, used: bool)
     assert run(program) == "cannot schedule new futures after interpreter shutdown\n"
 
 
-def test_a_used_executor_refuses_in_a_forked_child_and_a_new_one_works(smexec_service: LocalService) -> None:
+def test_a_used_executor_refuses_in_a_forked_child_and_a_new_one_works(
+    smexec_service: LocalService, gate: Path
+) -> None:
     program = """
         executor = SageMakerExecutor()
         unused = SageMakerExecutor()
-        future = executor.submit(time.sleep, 2)
+        future = executor.submit(gate.read_text)
         while not future.running():  # and nothing is being imported, whose lock a child would inherit
             time.sleep(0.01)
-        sys.stdout.flush()
         if sys.version_info >= (3, 12):
             import warnings
             warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what we do here
@@ -96,9 +109,10 @@ def test_a_used_executor_refuses_in_a_forked_child_and_a_new_one_works(smexec_se
                 print(another.submit(pow, 2, 4).result())
             print(unused.run_id != another.run_id != executor.run_id)
             sys.exit()
-        print(os.waitpid(pid, 0)[1], future.result())
+        print(os.waitpid(pid, 0)[1], flush=True)
+        print(future.result())
     """
-    assert run(program) == "True\nTrue\nTrue\n8\n16\nTrue\n0 None\n"
+    assert run(program, gate) == "True\nTrue\nTrue\n8\n16\nTrue\n0\nwell\n"
 
 
 def test_import_is_cheap() -> None:
