@@ -82,12 +82,15 @@ def test_a_processing_is_submitted_like_a_function(
 def test_a_map_of_processings_uploads_the_code_once(
     smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
 ) -> None:
-    report = a_report(smexec_service, directory)
-    smexec_service.reset_requests()
+    report = a_report(smexec_service, directory, s3_root_uri=f"s3://{smexec_service.bucket}/map")
+    files = [path.name for path in directory.rglob("*.*")]
+    smexec_service.fault("PutObject", "denied", match="/map/", skip=len(files), times=None)
     results = list(executor.map(report, [["--year", 2024], ["--year", 2025]]))
     outputs = [result.outputs["out"] for result in results]
     assert [got(smexec_service, f"{uri}/arguments") for uri in outputs] == ["--year 2024", "--year 2025"]
-    assert smexec_service.requests()["s3.PutObject"] == len(list(directory.rglob("*.*")))
+    s3 = smexec_service.client("s3")
+    listed = s3.list_objects_v2(Bucket=smexec_service.bucket, Prefix="map/layers/")
+    assert sorted(Path(item["Key"]).name for item in listed["Contents"]) == sorted(files)
 
 
 def test_outputs_go_where_they_are_wanted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ save() {
     exit 0
 }
 trap save TERM
+touch "$BEGUN"
 for _ in $(seq 600); do sleep 0.1; done
 """
 
@@ -81,6 +82,12 @@ def unpacked(service: LocalService, uri: str | None) -> dict[str, str]:
         return {name: file.read().decode() for name, file in members.items() if file}
 
 
+def saving(directory: Path) -> Script:
+    """Goes on until it is stopped, and then saves what it has; there is a file when it has begun."""
+    begun = {"BEGUN": str(directory / "begun")}
+    return Script("save.sh", source_dir=directory, container_entry_point=RUN, environment_variables=begun)
+
+
 def test_a_script_is_submitted_like_a_function(
     smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
 ) -> None:
@@ -101,12 +108,21 @@ def test_a_grid_of_scripts_is_a_map(
     smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
 ) -> None:
     data = put(smexec_service, "abalone/one.csv", b"1,2,3")
-    train = Script("train.sh", source_dir=directory, inputs={"train": data}, container_entry_point=RUN)
-    smexec_service.reset_requests()
+    root = f"s3://{smexec_service.bucket}/grid"
+    train = Script(
+        "train.sh",
+        source_dir=directory,
+        inputs={"train": data},
+        container_entry_point=RUN,
+        s3_root_uri=root,
+    )
+    smexec_service.fault("PutObject", "denied", match="/grid/", skip=1, times=None)  # that is the code
     results = list(executor.map(train, [{"rounds": n} for n in (10, 100, 1000)]))
     assert [result.hyperparameters["rounds"] for result in results] == [10, 100, 1000]
     assert len({result.model for result in results}) == 3
-    assert smexec_service.requests()["s3.PutObject"] == 1  # the code
+    s3 = smexec_service.client("s3")
+    listed = s3.list_objects_v2(Bucket=smexec_service.bucket, Prefix="grid/layers/")
+    assert [Path(item["Key"]).name for item in listed["Contents"]] == ["sourcedir.tar.gz"]
 
 
 def test_what_a_script_says_of_its_failure_is_in_the_error(
@@ -121,16 +137,17 @@ def test_what_a_script_says_of_its_failure_is_in_the_error(
 
 
 def until_running(future: Future[Any]) -> None:
-    running = threading.Event()
     while not (future.running() or future.done()):
-        running.wait(0.05)
+        time.sleep(0.05)
 
 
 def test_a_script_that_is_stopped_leaves_its_model(
     smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
 ) -> None:
-    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+    future = executor.submit(saving(directory))
     until_running(future)
+    while not (directory / "begun").exists():
+        time.sleep(0.05)
     future.stop()
     error = future.exception(60)
     assert type(error) is errors.JobStopped
@@ -140,7 +157,7 @@ def test_a_script_that_is_stopped_leaves_its_model(
 def test_a_script_runs_again_where_the_service_fails_it(
     smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
 ) -> None:
-    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+    future = executor.submit(saving(directory))
     until_running(future)
     first = str(future.job_name)
     smexec_service.reset_requests()
@@ -170,8 +187,11 @@ def test_what_r_says_of_its_failure_is_in_the_error(executor: SageMakerExecutor,
     assert "learn(hyperparameters$rounds)" in str(error)
 
 
-def test_a_cancelled_script_has_no_job(executor: SageMakerExecutor, directory: Path) -> None:
-    future = executor.submit(Script("save.sh", source_dir=directory, container_entry_point=RUN))
+def test_a_script_that_has_not_started_can_be_cancelled(
+    smexec_service: LocalService, executor: SageMakerExecutor, directory: Path
+) -> None:
+    smexec_service.configure(delays={"Starting": 600.0})
+    future = executor.submit(saving(directory))
     assert future.cancel()
     assert future.cancelled()
 
