@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -221,15 +220,11 @@ class TestTheEnd:
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as test:
             assert test.stdout is not None
-            pid = int(test.stdout.readline())
+            service = os.pidfd_open(int(test.stdout.readline()))
             test.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
-                break
-            time.sleep(0.01)
-        else:
-            assert not Path(f"/proc/{pid}").exists()
+        with os.fdopen(service):
+            ended, _, _ = select.select([service], [], [], 60)
+        assert ended
 
     @pytest.mark.parametrize(
         ("settings", "error"), [({"engine": "rocket"}, ValueError), ({"nonsense": 1}, TypeError)]
