@@ -113,9 +113,13 @@ class Ended(NamedTuple):
 
 
 class Container:
-    """Isolated from the network unless told otherwise, so that news come by the output folder."""
+    """Isolated from the network unless told otherwise, so that news come by the output folder.
+
+    :ivar changes: statements about the worker's modules to start with, such as ``monitor.GRACE = 0``
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.changes: list[str] = []
         self.opt_ml = folder / "opt" / "ml"
         self.home = Path(tempfile.mkdtemp())  # short: multiprocessing puts sockets there
         self.orders = {protocol.KEY: KEY.hex(), protocol.EVENTS: "s3://b/events/", protocol.ISOLATED: "true"}
@@ -195,7 +199,7 @@ class Container:
     ) -> subprocess.Popen[str]:
         """The container's process, started as the request says.
 
-        :param change: a statement about the worker's modules to start with, such as ``monitor.GRACE = 0``
+        :param change: one more of :attr:`changes`
         :param ordered: whether the hyperparameters are there
         """
         if ordered:
@@ -214,7 +218,8 @@ class Container:
         }
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options: dict[str, Any] = {**pipes, "env": environment, "cwd": self.home, "text": True, **popen}
-        command = self.changed(python, change) if change else self.command(python)
+        changes = "; ".join(filter(None, [*self.changes, change]))
+        command = self.changed(python, changes) if changes else self.command(python)
         process = subprocess.Popen(command, **options)
         self._processes.append(process)
         return process
@@ -303,7 +308,7 @@ class Bucket(http.server.ThreadingHTTPServer):
     """Takes PUTs and records them. Answers as told, with a status or raw bytes; then with 200.
 
     :ivar taken: path and content of those that were answered with 200
-    :ivar first: set as soon as there is one; a GET of ``/first`` waits for it
+    :ivar first: set as soon as one has come; a GET of ``/first`` waits for it
     """
 
     def __init__(self) -> None:
@@ -339,7 +344,7 @@ class BucketHandler(http.server.BaseHTTPRequestHandler):
         answer = self.server.answers.pop(0) if self.server.answers else 200
         if answer == 200:
             self.server.taken.append((self.path, body))
-            self.server.first.set()
+        self.server.first.set()
         if isinstance(answer, int):
             self._answer(answer, b"<Code>Said</Code>" if answer != 200 else b"")
         else:
@@ -351,7 +356,7 @@ class BucketHandler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/first":
-            self._answer(200 if self.server.first.wait(30) else 500, b"")
+            self._answer(200 if self.server.first.wait(60) else 500, b"")
             return
         self.server.asked.append(self.headers["Authorization"])
         self._answer(200, json.dumps(self.server.credentials).encode())
