@@ -13,7 +13,7 @@ def test_signals_are_given_back() -> None:
     with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.terminated
-        assert os.read(signals.reader, 10) == bytes([signal.SIGTERM])
+        assert signal.SIGTERM in os.read(signals.reader, 10)  # a child may have ended as well
     assert signal.set_wakeup_fd(-1) == -1
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)] == before
 
@@ -44,7 +44,7 @@ def test_threads_can_wake_the_one_that_waits() -> None:
     with signals:
         for _ in range(100_000):  # more than a pipe holds
             signals.wake()
-        assert os.read(signals.reader, 1) == b"\0"
+        assert 0 in os.read(signals.reader, 100)  # beside the number of a signal, say
         assert not signals.terminated
     signals.wake()  # nobody waits any more
 
