@@ -11,13 +11,16 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smexec.local.config import ServiceConfig, add_arguments, from_arguments
 
-END_SECONDS = 30.0  # far above what it takes
+if TYPE_CHECKING:
+    from smexec.local.lease import Place
+
+END_SECONDS = 60.0  # far above what it takes
 LOOK_SECONDS = 0.02
 # Its host is this machine, and how long it lives is what --detach and --stop are for.
 NO_OPTIONS = {"lease_grace"}
@@ -83,10 +86,16 @@ def _stop() -> None:
         return
     control(description["endpoint_url"], "POST", "shutdown")
     deadline = time.monotonic() + END_SECONDS
-    while place.record.exists():  # what it removes last
+    while _is_there(place, description["pid"]):
         if time.monotonic() > deadline:
             raise ServiceUnavailable(f"the local service, process {description['pid']}, does not end")
         time.sleep(LOOK_SECONDS)
+
+
+def _is_there(place: Place, pid: int) -> bool:
+    """Whether a service, or what it removes at its end, is still in its place; its successor is another."""
+    description = place.read()
+    return description["pid"] == pid if description else place.directory.exists()
 
 
 def _refuse_a_second(place: Any) -> None:

@@ -100,6 +100,17 @@ def test_in_the_foreground(place: Place, end: str) -> None:
         assert (process.stdout.read(), process.stderr.read(), process.wait()) == ("", "", 0)
 
 
+def test_stop_waits_until_all_is_removed(place: Place) -> None:
+    slowly = "rmdir = Path.rmdir; Path.rmdir = lambda path: (time.sleep(0.5), rmdir(path))[1]"
+    program = f"import time; from pathlib import Path; {slowly}; {PROGRAM[2]}"
+    command = [sys.executable, "-c", program, "local"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        invoke("--stop")
+        assert not place.directory.exists()
+
+
 class TestOptions:
     def test_each_setting_has_one(self) -> None:
         shown = RUNNER.invoke(app, ["local", "--help"], env={"COLUMNS": "200"}).output
