@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import aioboto3
@@ -13,7 +13,9 @@ import pytest
 from tenacity import wait_none
 
 import smexec.aws.client
+from smexec.aws import jobs
 from smexec.aws.client import Client
+from smexec.core.jobtype import TRAINING
 from smexec.testing import LocalService
 
 T = TypeVar("T")
@@ -51,8 +53,10 @@ def ask(smexec_service: LocalService, models: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def job(smexec_service: LocalService, request: pytest.FixtureRequest) -> Callable[..., dict[str, Any]]:
-    """A valid request for a job that runs these words, under a new name."""
+def job(
+    smexec_service: LocalService, request: pytest.FixtureRequest, ask: Callable[..., Any]
+) -> Iterator[Callable[..., dict[str, Any]]]:
+    """A valid request for a job that runs these words, under a new name; none runs on after the test."""
     token = re.sub(r"[^a-z]+", "-", request.node.originalname)[:40].strip("-")
 
     def members(*command: str, **changes: Any) -> dict[str, Any]:
@@ -70,4 +74,10 @@ def job(smexec_service: LocalService, request: pytest.FixtureRequest) -> Callabl
             **changes,
         }
 
-    return members
+    yield members
+    smexec_service.clear_faults()
+    running = {"NameContains": token, "StatusEquals": "InProgress", "MaxResults": 100}
+    listed = smexec_service.client("sagemaker").list_training_jobs(**running)["TrainingJobSummaries"]
+    for name in [summary["TrainingJobName"] for summary in listed]:
+        ask(jobs.stop, TRAINING, name)
+        smexec_service.wait(name)

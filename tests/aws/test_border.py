@@ -195,13 +195,12 @@ def test_a_run_time_that_is_never_allowed(smexec_service: LocalService, refusal:
 def test_a_quota_that_is_used_up_for_now(
     smexec_service: LocalService, refusal: Any, ask: Ask, job: Any
 ) -> None:
-    smexec_service.configure(quotas={"ml.m5.large": 1})
-    first = job("sleep", "1000")
-    ask(once, "sagemaker", "CreateTrainingJob", first)
-    error = refusal(("sagemaker", "CreateTrainingJob", job()))
+    resources = {"InstanceType": "ml.p3.2xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1}  # nobody else has
+    smexec_service.configure(quotas={"ml.p3.2xlarge": 1})
+    ask(once, "sagemaker", "CreateTrainingJob", job("sleep", "1000", ResourceConfig=resources))
+    error = refusal(("sagemaker", "CreateTrainingJob", job(ResourceConfig=resources)))
     assert type(error) is LimitReached
     assert not error.hopeless
-    ask(once, "sagemaker", "StopTrainingJob", {"TrainingJobName": first["TrainingJobName"]})
 
 
 # -- no answer -----------------------------------------------------------------------------------------------

