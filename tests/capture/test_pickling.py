@@ -273,14 +273,14 @@ def test_a_registration_holds_while_another_thread_pickles(mine: ModuleType) -> 
     class Slow:
         def __reduce__(self) -> Any:
             inside.set()
-            go_on.wait(30)
+            assert go_on.wait(60)
             return int, (1,)
 
     results: list[str] = []
     slow = threading.Thread(target=lambda: results.append(elsewhere(mine.call, len, "abc")))
     holder = threading.Thread(target=lambda: dump_call(mine.call, (Slow(),), {}, None))
     holder.start()
-    inside.wait(30)
+    assert inside.wait(60)
     slow.start()
     go_on.set()
     holder.join()
