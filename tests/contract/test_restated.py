@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 import weakref
+from concurrent import futures
 from pathlib import Path
 from pickle import PicklingError
 
@@ -35,16 +35,19 @@ def test_context_manager_shutdown() -> None:
         executor.submit(abs, 1)
 
 
-def test_cancel_futures(tmp_path: Path) -> None:
-    release = tmp_path / "release"
-    os.mkfifo(release)
-
+def test_cancel_futures(gate: Path) -> None:
     executor = LocalExecutor(max_workers=1)
-    first = executor.submit(release.read_text)
+    first = executor.submit(gate.read_text)
     others = [executor.submit(abs, -1) for _ in range(20)]
     while not first.running():
         time.sleep(0.01)
-    releasing = threading.Thread(target=release.write_text, args=["done"])
+
+    def release() -> None:
+        while not all(future.cancelled() for future in others):
+            time.sleep(0.01)
+        gate.write_text("done")
+
+    releasing = threading.Thread(target=release)
     releasing.start()
     executor.shutdown(cancel_futures=True)
     releasing.join()
@@ -59,8 +62,9 @@ def test_results_are_computed_after_the_executor_was_dropped() -> None:
     del executor
     assert list(results) == [2, 1, 0, 1]
     del results
-    gc.collect()
-    assert dropped() is None
+    while dropped() is not None:  # until the thread that has brought the last result lets go of it
+        gc.collect()
+        time.sleep(0.01)
 
 
 def test_shutdown_no_wait() -> None:
@@ -68,6 +72,43 @@ def test_shutdown_no_wait() -> None:
     results = executor.map(abs, range(-2, 2))
     executor.shutdown(wait=False)
     assert list(results) == [2, 1, 0, 1]
+
+
+def test_map_timeout(gate: Path) -> None:
+    with LocalExecutor(max_workers=3) as executor:
+        results = executor.map(read_last, range(3), [gate] * 3, timeout=0.1)
+        *first, last = results._waiting
+        futures.wait(first)  # a result that is there comes, though time is over
+        while not last.running():  # or it would be cancelled
+            time.sleep(0.01)
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(futures.TimeoutError):
+            next(results)
+        gate.write_text("")
+
+
+def read_last(number: int, gate: Path) -> int:
+    if number == 2:
+        gate.read_text()
+    return number
+
+
+def test_first_exception(gate: Path, tmp_path: Path) -> None:
+    with LocalExecutor(max_workers=3) as executor:
+        first = executor.submit(abs, -1)
+        failing = executor.submit(fail_after, tmp_path / "first")
+        last = executor.submit(gate.read_text)
+        futures.wait([first])
+        (tmp_path / "first").touch()
+        finished, pending = futures.wait([first, failing, last], return_when=futures.FIRST_EXCEPTION)
+        assert (finished, pending) == ({first, failing}, {last})
+        gate.write_text("")
+
+
+def fail_after(first: Path) -> None:
+    while not first.exists():
+        time.sleep(0.01)
+    raise ValueError
 
 
 def test_map_submits_without_iteration(tmp_path: Path) -> None:
