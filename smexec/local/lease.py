@@ -22,6 +22,7 @@ import json
 import os
 import select
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -175,21 +176,28 @@ class Place:
 
     def _lock(self, flags: int) -> int:
         while True:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.directory.is_symlink() or self.directory.stat().st_uid != os.getuid():
-                raise ServiceUnavailable(f"{self.directory} belongs to somebody else")
-            lock = os.open(self.directory, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | flags)
-                # Whoever held the lock may have removed what we opened.
-                if os.path.samestat(os.fstat(lock), self.directory.stat()):
-                    return lock
-            except FileNotFoundError:
-                pass
-            except BaseException:
+            # Whoever holds the lock may remove the directory and its parent, between any two lines of this.
+            with contextlib.suppress(FileNotFoundError):
+                self._make()
+                if self.directory.is_symlink() or self.directory.stat().st_uid != os.getuid():
+                    raise ServiceUnavailable(f"{self.directory} belongs to somebody else")
+                lock = os.open(self.directory, os.O_RDONLY)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | flags)
+                    # It may be another one that has the name by the time that we have the lock.
+                    if os.path.samestat(os.fstat(lock), self.directory.stat()):
+                        return lock
+                except BaseException:
+                    os.close(lock)
+                    raise
                 os.close(lock)
+
+    def _make(self) -> None:
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:  # it is no directory, or it is gone since
+            if not stat.S_ISDIR(os.lstat(error.filename).st_mode):
                 raise
-            os.close(lock)
 
 
 def lease(place: Place | None = None) -> Lease:

@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -200,6 +202,21 @@ class TestFailures:
             place.clear()
             with place.locked(wait=False):  # another directory of that name
                 place.clear()
+
+    def test_a_lock_is_given_though_its_directory_goes_at_any_moment(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where the directory's parent goes, too
+        place = Place(tmp_path / "runtime" / "place")
+
+        def lock_and_clear() -> None:
+            for _ in range(300):
+                with place.locked():
+                    place.clear()
+
+        with ThreadPoolExecutor(4) as threads:
+            for done in [threads.submit(lock_and_clear) for _ in range(4)]:
+                done.result()
 
     def test_no_service(self, place: Place) -> None:
         assert running(place) is None
