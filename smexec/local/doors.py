@@ -7,9 +7,11 @@ system gives them networks of their own; elsewhere they share this machine's, an
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import os
+import random
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,8 @@ from smexec.local.host import Surroundings
 PORT = 8080
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 MAX_SOCKET_PATH = 100  # bytes; Linux takes 107, macOS 103
+# Ports that no system gives to whoever asks for any: Linux begins at 32768, macOS at 49152.
+_NOT_GIVEN = range(20_000, 32_000)
 
 _log = logging.getLogger("smexec.local")
 
@@ -40,7 +44,10 @@ class Door(ABC):
 
     @abstractmethod
     def session(self) -> aiohttp.ClientSession:
-        """For requests by path to the container."""
+        """For requests by path to the container.
+
+        Each has a connection of its own: a container may close one that is idle just as it is used again.
+        """
 
 
 class OwnNetwork(Door):
@@ -56,7 +63,9 @@ class OwnNetwork(Door):
 
     def session(self) -> aiohttp.ClientSession:
         """See :class:`Door`."""
-        return _session(f"http://127.0.0.1:{PORT}", aiohttp.UnixConnector(self._path, limit=0))
+        return _session(
+            f"http://127.0.0.1:{PORT}", aiohttp.UnixConnector(self._path, limit=0, force_close=True)
+        )
 
 
 class SharedNetwork(Door):
@@ -68,7 +77,7 @@ class SharedNetwork(Door):
 
     def session(self) -> aiohttp.ClientSession:
         """See :class:`Door`."""
-        return _session(f"http://127.0.0.1:{self._port}", aiohttp.TCPConnector(limit=0))
+        return _session(f"http://127.0.0.1:{self._port}", aiohttp.TCPConnector(limit=0, force_close=True))
 
 
 async def door(around: Surroundings, path: Path, *, isolated: bool) -> Door:
@@ -113,7 +122,8 @@ def _session(url: str, connector: aiohttp.BaseConnector) -> aiohttp.ClientSessio
 
 
 def free_port() -> int:
-    """One on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """One on which nobody listens, and which the system gives to nobody until the container has it."""
+    while True:
+        port = random.choice(_NOT_GIVEN)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -41,9 +41,11 @@ def listener(address: str) -> socket.socket:
     made = socket.socket(family)
     if isinstance(place, str):
         unheard = f"{place}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unheard)  # noqa: PTH108  (pathlib takes longer to import than all else here)
         made.bind(unheard)
         made.listen(_BACKLOG)
-        os.replace(unheard, place)  # noqa: PTH105  (pathlib takes longer to import than all else here)
+        os.replace(unheard, place)  # noqa: PTH105
     else:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(place)

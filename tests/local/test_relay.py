@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -20,16 +21,17 @@ MUCH = os.urandom(3_000_000)
 @pytest.fixture
 def server() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(30)
+        listening.settimeout(60)
         yield listening
 
 
-@pytest.fixture
-def path(server: socket.socket, tmp_path: Path) -> Iterator[Path]:
-    """Where a relay to the server listens; something is left there of another."""
-    here = tmp_path / "here"
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(here))
+@contextlib.contextmanager
+def relayed(server: socket.socket, directory: Path) -> Iterator[Path]:
+    """Where a relay listens; something is left there of others, of one before it listened."""
+    here = directory / "here"
+    for path in (here, directory / "here.new"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
     readable, writable = os.pipe()
     command = [sys.executable, "-I", "-S", relay.__file__, str(writable), str(here)]
     there = "{}:{}".format(*server.getsockname())
@@ -37,13 +39,21 @@ def path(server: socket.socket, tmp_path: Path) -> Iterator[Path]:
         os.close(writable)
         assert os.read(readable, 1) == b"."
         os.close(readable)
-        yield here
-        process.kill()
+        try:
+            yield here
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def path(server: socket.socket, tmp_path: Path) -> Iterator[Path]:
+    with relayed(server, tmp_path) as path:
+        yield path
 
 
 def connected(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(30)
+    client.settimeout(60)
     client.connect(str(path))
     return client
 
@@ -68,10 +78,11 @@ def test_both_ways_and_the_end_of_one_is_not_that_of_the_other(server: socket.so
         assert everything(client) == b"answer"
 
 
-def test_what_leads_nowhere_is_closed(server: socket.socket, path: Path) -> None:
-    server.close()
-    with connected(path) as client:
-        assert client.recv(1) == b""
+def test_what_leads_nowhere_is_closed(tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        with relayed(deaf, tmp_path) as path, connected(path) as client:
+            assert client.recv(1) == b""
 
 
 def test_a_path_appears_once_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

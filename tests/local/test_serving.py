@@ -118,7 +118,7 @@ def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
 
 def test_a_container_is_asked_for_no_more_than_the_caller_asks_for(client: Serving) -> None:
     headers = client.predict(client.endpoint(), "headers")
-    assert headers.split() == ["Accept", "Content-Length", "Content-Type", "Host"]
+    assert headers.split() == ["Accept", "Connection", "Content-Length", "Content-Type", "Host"]
 
 
 @pytest.mark.parametrize(("status", "side"), [(415, "client"), (500, "server")])
