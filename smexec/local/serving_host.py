@@ -93,7 +93,7 @@ class ModelServer:
             await asyncio.gather(healthy, return_exceptions=True)
         if self._running in done:
             self._running.result()  # raises what kept it from being started
-        self._in_service = healthy in done
+            self._in_service = False
         return self._in_service
 
     async def ask(
@@ -149,8 +149,10 @@ class ModelServer:
         return self._in_service
 
     async def _healthy(self) -> None:
+        """From its good answer on it is in service: one that ends a moment later has a successor."""
         while not await self._answers():  # noqa: ASYNC110  (it is a container's news)
             await asyncio.sleep(PING_PAUSE)
+        self._in_service = True
 
     async def _answers(self) -> bool:
         try:
