@@ -27,7 +27,7 @@ from typing import Any
 
 __all__ = ["LocalService", "local_service"]
 
-_END_SECONDS = 60.0
+_END_SECONDS = 90.0  # more than the service gives what it has started
 _ENDED = ("Completed", "Failed", "Stopped")
 
 

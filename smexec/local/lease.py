@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 LEASE_GRACE = 1.0  # seconds from the last lease to the end: the next call may come soon
 START_SECONDS = 60.0  # far above what any start takes
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 60.0  # far above what any answer takes
 CONTROL = "/_smexec/"
 
 # Runs its arguments as a daemon: the service is nobody's child, as it may outlive who started it.
@@ -228,7 +228,9 @@ def start(place: Place, config: Mapping[str, Any]) -> Lease:
     """
     orders, lifeline = os.pipe()
     answers, answer = os.pipe()
-    with place.log.open("wb") as log, contextlib.closing(_Descriptor(answers)):
+    with place.log.open("wb") as log, contextlib.ExitStack() as ours, contextlib.ExitStack() as held:
+        ours.callback(os.close, answers)
+        held.callback(os.close, lifeline)
         try:
             subprocess.run(  # noqa: PLW1510  (what matters is the answer)
                 [sys.executable, "-I", "-S", "-c", _DETACH, *command()],
@@ -241,14 +243,13 @@ def start(place: Place, config: Mapping[str, Any]) -> Lease:
         finally:
             os.close(orders)
             os.close(answer)
-        os.write(lifeline, order(config, place.directory))
-        description = read_description(answers)
-    if description is None:
-        os.close(lifeline)
-        said = place.log.read_text(encoding="utf-8", errors="replace").strip()
-        place.clear()
-        raise ServiceUnavailable(f"the local service did not start: {said or 'it said nothing'}")
-    return Lease(description, _Descriptor(lifeline).close)
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            os.write(lifeline, order(config, place.directory))
+        if description := read_description(answers):
+            return Lease(description, held.pop_all().close)
+    said = place.log.read_text(encoding="utf-8", errors="replace").strip()
+    place.clear()
+    raise ServiceUnavailable(f"the local service did not start: {said or 'it said nothing'}")
 
 
 def command() -> list[str]:
@@ -363,13 +364,3 @@ def _version() -> str:
         return version("smexec")
     except PackageNotFoundError:  # a source tree that is not installed
         return "source"
-
-
-class _Descriptor:
-    """A file descriptor that can be closed like anything else."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def close(self) -> None:
-        os.close(self._number)

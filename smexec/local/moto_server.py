@@ -3,7 +3,8 @@
 Started as ``python -m smexec.local.moto_server FD DIRECTORY``, with a listening socket that its parent has
 bound (so that there is no race for the port, and requests queue until moto is imported) and with the read end
 of a pipe as stdin.  The kernel closes that pipe when the parent dies, however it dies; the child then ends,
-and takes with it the scratch directory that a killed parent could not remove.
+and takes with it the scratch directory that a killed parent could not remove.  A parent that ends in order
+says a word before.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_TERMINATE_SECONDS = 5.0
+_TERMINATE_SECONDS = 60.0
+_REMOVE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.05
+_WORD = b"."
 _IN_MEMORY = 4 << 30  # bytes
 
 
@@ -68,6 +73,7 @@ class MotoServer:
         if self._process is None:
             return
         if self._process.stdin is not None:
+            self._process.stdin.write(_WORD)
             self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), _TERMINATE_SECONDS)
@@ -84,8 +90,13 @@ class MotoServer:
 
 def _end_with_parent(directory: str) -> None:
     """Block until the parent's end of the pipe is closed, then leave without waiting for open connections."""
-    sys.stdin.buffer.read()
+    is_in_order = sys.stdin.buffer.read() == _WORD
     shutil.rmtree(directory, ignore_errors=True)
+    # Jobs of a parent that was killed die with it, but may write until they do.
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while not is_in_order and Path(directory).exists() and time.monotonic() < deadline:
+        time.sleep(_PAUSE_SECONDS)
+        shutil.rmtree(directory, ignore_errors=True)
     os._exit(0)
 
 

@@ -65,7 +65,7 @@ RUNS: dict[type[Job], Callable[[Any, Platform], Run[Any]]] = {
     TransformJob: TransformRun,
 }
 _BACKLOG = 1024
-_FIRST_LEASE_SECONDS = 15.0
+_FIRST_LEASE_SECONDS = 60.0
 _log = logging.getLogger("smexec.local")
 
 
@@ -77,8 +77,11 @@ class Leases:
         self._end = end
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
-        # A client that starts the service and dies before it takes its lease leaves nothing behind.
-        self._start_timer(_FIRST_LEASE_SECONDS)
+
+    def expect(self) -> None:
+        """Wait for the first: a client that dies before it takes its lease leaves no service behind."""
+        if not self._count:
+            self._start_timer(_FIRST_LEASE_SECONDS)
 
     @contextmanager
     def taken(self) -> Iterator[None]:
@@ -204,6 +207,7 @@ class Service:
         await stack.enter_async_context(front.serving(*listeners))
         # The last to start and the first to end: a job's container talks to the service until its end.
         stack.push_async_callback(self._end_jobs)
+        self.leases.expect()
 
     @property
     def _address(self) -> tuple[str, int]:

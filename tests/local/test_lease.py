@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     assert eventually(lambda: not place.directory.exists()), "the place was not cleared"
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -123,16 +123,22 @@ class TestSharing:
 class TestEnds:
     def test_with_its_last_lease(self, place: Place) -> None:
         with lease(place) as first:
-            number = pid(place)
-        with lease(place) as second:  # in time to keep it
-            assert second.endpoint_url == first.endpoint_url
-            forgotten = lease(place)
-        second.close()  # once more
-        assert repr(second).endswith("given back>")
+            number, forgotten = pid(place), lease(place)
+            assert forgotten.endpoint_url == first.endpoint_url
+        first.close()  # once more
+        assert repr(first).endswith("given back>")
         assert running(place)
         del forgotten
         gc.collect()
         assert eventually(lambda: not alive(number))
+
+    def test_but_waits_for_the_next(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "LEASE_GRACE", 3600.0)
+        with lease(place) as first:
+            pass
+        with lease(place) as second:
+            assert second.endpoint_url == first.endpoint_url
+            control(second.endpoint_url, "POST", "shutdown")
 
     def test_with_a_client_that_is_killed(self, place: Place) -> None:
         with client(place) as process:
@@ -185,6 +191,13 @@ class TestFailures:
     def test_a_service_that_does_not_start_says_why(self, place: Place) -> None:
         with place.locked(), pytest.raises(ServiceUnavailable, match="engine must be one of"):
             start(place, {"engine": "no such"})
+
+    def test_nor_does_one_that_has_ended_before_it_could_be_asked(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leases, "_DETACH", "pass")
+        with place.locked(), pytest.raises(ServiceUnavailable, match="it said nothing"):
+            start(place, {})
 
     def test_a_directory_of_somebody_else(self, tmp_path: Path) -> None:
         (tmp_path / "place").symlink_to(tmp_path)

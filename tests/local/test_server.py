@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smexec.local import server
+from smexec.local.config import ServiceConfig
+
 
 def children(pid: int) -> dict[int, str]:
     """Pid and command line of the processes that any thread of a process has started."""
-    lists = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for pids in lists for child in pids}
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            for child in (task / "children").read_text().split():
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found[int(child)] = Path(f"/proc/{child}/cmdline").read_text()
+    return found
 
 
 def wait_for_the_end_of(pids: Iterable[int]) -> None:
@@ -26,7 +37,7 @@ def wait_for_the_end_of(pids: Iterable[int]) -> None:
         except ProcessLookupError:
             continue
         try:
-            assert select.select([descriptor], [], [], 20)[0], f"{pid} is still there"
+            assert select.select([descriptor], [], [], 60)[0], f"{pid} is still there"
         finally:
             os.close(descriptor)
 
@@ -37,11 +48,11 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start_job(service: Any, directory: Path) -> None:
+def start_job(service: Any, directory: Path, then: str = "sleep 60 & wait") -> None:
     """Returns once the job's command runs."""
     fifo = directory / "started"
     os.mkfifo(fifo)
-    script = f"trap 'exit 0' TERM; echo > {fifo}; sleep 60 & wait"
+    script = f"trap 'exit 0' TERM; echo > {fifo}; {then}"
     service.client("sagemaker").create_training_job(**service.job("sh", "-c", script))
     fifo.read_bytes()
     fifo.unlink()
@@ -57,7 +68,7 @@ def test_a_signal_ends_the_service_with_all_that_it_started(
         assert len(started) >= 2  # moto and the job
         assert list(scratch.iterdir())
         service.process.send_signal(number)
-        assert service.process.wait(20) == 0
+        assert service.process.wait(60) == 0
         assert service.end() == ""
     wait_for_the_end_of(started)
     assert list(scratch.iterdir()) == []
@@ -68,7 +79,29 @@ def test_a_killed_service_leaves_nothing_either(start_service: Any, scratch: Pat
         start_job(service, scratch)
         started = children(service.process.pid)
         service.process.kill()
-        service.process.wait(20)
+        service.process.wait(60)
+    wait_for_the_end_of(started)
+    assert list(scratch.iterdir()) == []
+
+
+def test_nor_does_it_of_a_job_that_writes_until_it_is_killed(start_service: Any, scratch: Path) -> None:
+    with start_service() as service:
+        write = "while :; do true > $TMPDIR/$i; done 2> /dev/null"
+        start_job(service, scratch, f"for i in 1 2 3 4; do {write} & done; wait")
+        started = children(service.process.pid)
+        processes = started | {pid: text for child in started for pid, text in children(child).items()}
+        shims = [pid for pid, text in processes.items() if "shim.py" in text]
+        (given,) = scratch.glob("**/resourceconfig.json")
+        try:
+            for pid in shims:  # which are to kill the job
+                os.kill(pid, signal.SIGSTOP)
+            service.process.kill()
+            service.process.wait(60)
+            while given.exists():
+                time.sleep(0.01)
+        finally:
+            for pid in shims:
+                os.kill(pid, signal.SIGCONT)
     wait_for_the_end_of(started)
     assert list(scratch.iterdir()) == []
 
@@ -77,8 +110,18 @@ def test_a_service_whose_moto_has_died_ends_and_says_why(start_service: Any) -> 
     with start_service() as service:
         (moto,) = [pid for pid, command in children(service.process.pid).items() if "moto_server" in command]
         os.kill(moto, signal.SIGKILL)
-        service.process.wait(20)
+        service.process.wait(60)
         assert "the moto server has died" in service.end()
+
+
+def test_the_first_lease_is_not_waited_for_before_it_can_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_FIRST_LEASE_SECONDS", 0.0)
+
+    async def begin() -> bool:
+        async with server.running_service(ServiceConfig(lease_grace=0.0)) as service:
+            return service.end.is_set()
+
+    assert not asyncio.run(begin())
 
 
 def test_a_port_that_is_taken_is_an_error(aws: Any, start_service: Any) -> None:
