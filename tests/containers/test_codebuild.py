@@ -63,7 +63,7 @@ def test_an_image_is_built_pushed_and_trained_with(service: LocalService, build:
         RoleArn=service.role,
         OutputDataConfig={"S3OutputPath": f"s3://{service.bucket}/out", "CompressionType": "NONE"},
         ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
-        StoppingCondition={"MaxRuntimeInSeconds": 60},
+        StoppingCondition={"MaxRuntimeInSeconds": 3600},
     )
     summary = service.wait("built")
     assert summary["TrainingJobStatus"] == "Completed"

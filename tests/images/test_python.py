@@ -33,10 +33,14 @@ import argparse, os, pathlib, time
 parser = argparse.ArgumentParser()
 parser.add_argument("--up")
 model = pathlib.Path(os.environ["SM_MODEL_DIR"])
-try:
-    pathlib.Path(parser.parse_args().up).write_text("up")
+
+def endless():
     while True:
         time.sleep(0.1)
+
+try:
+    pathlib.Path(parser.parse_args().up).write_text("up")
+    endless()  # Python 3.13 does not catch what falls on a loop's jump back by a try around the loop
 except KeyboardInterrupt:
     (model / "half").touch()
 """

@@ -51,7 +51,7 @@ class ServiceProcess:
         """Terminate it; what it wrote to stderr."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.communicate(timeout=30)[1]
+        return self.process.communicate(timeout=90)[1]
 
     def client(self, name: str, *, retries: int = 0, **config: Any) -> Any:
         """A boto3 client, which by default does not retry: a test wants to see each answer."""
@@ -78,7 +78,7 @@ class ServiceProcess:
         url = f"{self.info['endpoint_url']}/_smexec/{route}"
         request = urllib.request.Request(url, data=data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=100) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -102,7 +102,7 @@ class ServiceProcess:
     def wait(self, name: str, *statuses: str) -> Any:
         """Wait for a job's status (by default its end); the job's summary."""
         wanted = statuses or ("Completed", "Failed", "Stopped")
-        return self.control("wait", {"job": name, "statuses": wanted, "timeout": 50})
+        return self.control("wait", {"job": name, "statuses": wanted, "timeout": 90})
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def start(codebuild: Any, project: dict[str, Any], buildspec: str | None = None,
 
 
 def ended(codebuild: Any, build: Any) -> Any:
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 90
     while not build["buildComplete"]:
         assert time.monotonic() < deadline, build
         time.sleep(0.02)
@@ -148,7 +148,7 @@ def test_after_a_failed_build_comes_post_build(aws: Any, codebuild: Any, project
 
 def test_a_build_can_be_stopped(aws: Any, codebuild: Any, project: Any) -> None:
     build = start(codebuild, project, spec(build=["echo up; sleep 1000"]))
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 90
     while build["currentPhase"] != "BUILD":
         assert time.monotonic() < deadline
         build = codebuild.batch_get_builds(ids=[build["id"]])["builds"][0]

@@ -119,7 +119,7 @@ def processes(text: str) -> list[int]:
     return found
 
 
-def gone(text: str, seconds: float = 10.0) -> bool:
+def gone(text: str, seconds: float = 60.0) -> bool:
     """Wait until no process has this in its command line."""
     deadline = time.monotonic() + seconds
     while processes(text):

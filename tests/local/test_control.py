@@ -97,7 +97,7 @@ def test_a_body_that_is_no_json_is_refused(aws: Any) -> None:
 
     request = urllib.request.Request(f"{aws.info['endpoint_url']}/_smexec/faults", data=b"{", method="POST")
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=60)
     with caught.value as error:
         assert error.code == 400
 
@@ -118,7 +118,7 @@ def test_waiting_for_requests(aws: Any) -> None:
     with pytest.raises(ValueError, match=r"^408 \{\}"):
         aws.control("wait", {"requests": {"s3.ListBuckets": 1}, "timeout": 0.01})
     aws.client("s3").list_buckets()
-    assert aws.control("wait", {"requests": {"s3.ListBuckets": 1}, "timeout": 5}) == {"s3.ListBuckets": 1}
+    assert aws.control("wait", {"requests": {"s3.ListBuckets": 1}, "timeout": 60}) == {"s3.ListBuckets": 1}
 
 
 def test_a_killed_container_is_a_failed_job(aws: Any) -> None:
@@ -160,7 +160,7 @@ def take_lease(url: str) -> socket.socket:
     address = urlsplit(url)
     assert address.hostname
     assert address.port
-    connection = socket.create_connection((address.hostname, address.port), timeout=20)
+    connection = socket.create_connection((address.hostname, address.port), timeout=60)
     connection.sendall(b"POST /_smexec/lease HTTP/1.1\r\nHost: local\r\nTransfer-Encoding: chunked\r\n\r\n")
     received = b""
     while b"leased" not in received:
@@ -177,7 +177,7 @@ def test_a_service_ends_with_its_last_lease(start_service: Any) -> None:
             first.close()
             assert service.control("health")["pid"] == service.process.pid
             second.close()
-            assert service.process.wait(20) == 0
+            assert service.process.wait(60) == 0
         assert service.end() == ""
 
 
@@ -189,5 +189,5 @@ def test_a_service_without_grace_does_not_care_for_leases(aws: Any) -> None:
 def test_a_service_can_be_told_to_end(start_service: Any) -> None:
     with start_service() as service:
         service.control("shutdown", {})
-        assert service.process.wait(20) == 0
+        assert service.process.wait(60) == 0
         assert service.end() == ""

@@ -102,6 +102,22 @@ async def client(url: str) -> AsyncIterator[Any]:
         yield opened
 
 
+class Gated:
+    """A client that sends events once it may."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.asked, self.open = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def put_log_events(self, **members: Any) -> Any:
+        self.asked.set()
+        await self.open.wait()
+        return await self._client.put_log_events(**members)
+
+
 @pytest.mark.anyio
 class TestLogStream:
     async def messages(self, logs: Any, *data: bytes, clock: Clock = time.time) -> list[Any]:
@@ -124,7 +140,24 @@ class TestLogStream:
             lines = [f"line {number}\n".encode() for number in range(300)]
             events = await self.messages(logs, *lines, b"the end")
         assert [event["message"] for event in events] == [f"line {n}" for n in range(300)] + ["the end"]
-        assert aws.control("requests")["logs.PutLogEvents"] < 100
+
+    async def test_what_comes_while_others_are_on_their_way_goes_together(self, aws: Any) -> None:
+        source = asyncio.StreamReader()
+        async with client(aws.info["endpoint_url"]) as logs:
+            gated = Gated(logs)
+            stream = LogStream(gated, TRAINING, f"test-{next(NAMES)}/algo-1-1")
+            copying = asyncio.create_task(stream.copy(source))
+            source.feed_data(b"first\n")
+            await gated.asked.wait()
+            for _ in range(300):
+                source.feed_data(b"line\n")
+                await asyncio.sleep(0)
+            source.feed_eof()
+            for _ in range(10):  # until it is read, for which nobody has to wait
+                await asyncio.sleep(0)
+            gated.open.set()
+            await copying
+        assert aws.control("requests")["logs.PutLogEvents"] == 2
 
     async def test_timestamps(self, aws: Any) -> None:
         now = int(time.time())

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from tests.local.client import NUMBERS, Client
 
 IN, OUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
-WAIT = "echo up; trap 'echo bye > /opt/ml/processing/output/end; exit 0' TERM; while :; do sleep 0.01; done"
+WAIT = "trap 'echo bye > /opt/ml/processing/output/end; exit 0' TERM; echo up; while :; do sleep 0.01; done"
 
 
 class Processing(Client):
@@ -139,7 +139,7 @@ def test_a_failure_tells_what_the_container_told(client: Processing) -> None:
 
 
 def test_a_stop_is_a_sigterm_and_keeps_the_output(client: Processing) -> None:
-    client.service.control("configure", {"stop_grace": 60})
+    client.service.control("configure", {"stop_grace": 3600})
     uri, output = client.output("Continuous")
     name = client.create(WAIT, **output)
     client.service.wait(name, "Training")

@@ -90,13 +90,13 @@ def test_a_missing_object_is_missing(s3: Any, bucket: str) -> None:
 def test_presigned_urls_work_without_a_client(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="signed", Body=b"content")
     url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed"})
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         assert answer.read() == b"content"
 
 
 @pytest.fixture
 def connection(aws: Any) -> Any:
-    connection = http.client.HTTPConnection(urlsplit(aws.info["endpoint_url"]).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(aws.info["endpoint_url"]).netloc, timeout=60)
     yield connection
     connection.close()
 

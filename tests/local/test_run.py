@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import sys
 import tarfile
-import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pytest
 
 from smexec.local.config import ServiceConfig
 from smexec.local.containers import Container, Spec
-from smexec.local.host import Surroundings
+from smexec.local.host import HostRun, Surroundings
 from smexec.local.limits import WarmPools
-from smexec.local.run import CAPACITY_ERROR, INTERNAL_ERROR, Platform, run_job
+from smexec.local.run import CAPACITY_ERROR, INTERNAL_ERROR, Platform, Run, run_job
 from smexec.local.training import TrainingJob, with_defaults
 from smexec.local.training_run import TrainingRun
 from smexec.local.transfer import Storage
@@ -189,15 +190,11 @@ class TestALife:
         assert client.lines(request["TrainingJobName"]) == ["a b c"]
 
     def test_nothing_of_it_stays_on_the_machine(self, client: Training) -> None:
-        services = list(Path(tempfile.gettempdir()).glob("smexec-local-*"))
-        assert services
-
-        def directories() -> set[Path]:
-            return {path for service in services for path in service.iterdir() if path.is_dir()}
-
-        others = directories()  # of jobs that other tests have left running on the session's service
-        client.run("echo x > file; echo y > $TMPDIR/y; mkdir secret; echo z > secret/z; chmod 0 secret")
-        while directories() - others:  # the status is seen before the last file is gone
+        leave = "echo x > file; echo y > $TMPDIR/y; mkdir secret; echo z > secret/z; chmod 0 secret"
+        job = client.run(f"{leave}; pwd")
+        (place,) = client.lines(job["TrainingJobName"])
+        (own,) = [path for path in Path(place).parents if path.parent.name.startswith("smexec-local-")]
+        while own.exists():  # the status is seen before the last file is gone
             time.sleep(0.01)
 
 
@@ -237,10 +234,11 @@ class TestFailures:
         assert job["FailureReason"].startswith("ClientError: the process engine has no image image:tag")
 
     def test_input_that_has_gone_meanwhile(self, client: Training) -> None:
-        client.service.control("configure", {"delays": {"Starting": 0.2}})
+        client.service.control("configure", {"capacity_errors": {"ml.m5.large": -1}})
         uri = client.put(a="1")
-        name = client.create("true", InputDataConfig=[channel(uri)])
+        name = client.create("true", InputDataConfig=[channel(uri)], **SPOT)
         client.s3.delete_object(Bucket=client.bucket, Key=uri.split("/", 3)[3] + "a")
+        client.service.control("configure", {"capacity_errors": {"ml.m5.large": None}})
         job = client.end(name)
         assert job["FailureReason"].startswith("ClientError: Data download failed")
         assert statuses(job) == ["Starting", "Downloading", "Failed"]
@@ -268,6 +266,7 @@ class TestFailures:
 
 class TestStops:
     def test_a_command_that_listens(self, client: Training) -> None:
+        client.service.control("configure", {"stop_grace": 3600.0})
         name = client.started(f"trap 'echo bye; echo m > /opt/ml/model/m; exit 1' TERM; {WAIT}")
         job = client.stop(name)
         assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
@@ -293,12 +292,6 @@ class TestStops:
     def test_max_runtime(self, client: Training) -> None:
         job = client.run(WAIT, StoppingCondition={"MaxRuntimeInSeconds": 1})
         assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-        assert client.lines(job["TrainingJobName"]) == ["up"]
-
-    def test_uploading_takes_the_time_it_takes(self, client: Training) -> None:
-        client.service.control("configure", {"delays": {"Uploading": 1.3}})
-        job = client.run("true", StoppingCondition={"MaxRuntimeInSeconds": 1})
-        assert job["TrainingJobStatus"] == "Completed"
 
 
 class TestSpot:
@@ -461,12 +454,91 @@ class BrokenEngine:
         raise ZeroDivisionError(spec.name)
 
 
+class Held(HostRun):
+    """A host that runs until it is told to end."""
+
+    def __init__(self) -> None:
+        self.runs, self.ends = asyncio.Event(), asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Nothing."""
+
+    async def run(self) -> int:
+        self.runs.set()
+        await self.ends.wait()
+        return 0
+
+    def terminate(self) -> None:
+        self.ends.set()
+
+    def kill(self) -> None:
+        self.ends.set()
+
+    def failure_reason(self, code: int) -> str:
+        raise AssertionError(code)
+
+
+class HeldRun(Run[TrainingJob]):
+    """A job of one such host."""
+
+    def __init__(self, job: TrainingJob, platform: Platform) -> None:
+        super().__init__(job, platform)
+        self.host = Held()
+        self.uploads, self.uploaded = asyncio.Event(), asyncio.Event()
+
+    def hosts(self, directory: Path) -> list[HostRun]:
+        return [self.host]
+
+    async def keep(self, hosts: Sequence[Any], directory: Path) -> None:
+        self.uploads.set()
+        await self.uploaded.wait()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.anyio
+class TestTime:
+    @pytest.fixture
+    def run(self, aws: Any, tmp_path: Path) -> HeldRun:
+        config = ServiceConfig()
+        around = Surroundings(BrokenEngine(), Storage(None), None, "us-east-1", "http://127.0.0.1:1", Path())
+        job = TrainingJob(with_defaults(aws.job("true")), "arn")
+        return HeldRun(job, Platform(config, tmp_path, WarmPools(config), around))
+
+    async def leap(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An hour ahead, which is the MaxRuntime of the job; all that waits for that happens."""
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + 3600)
+        await asyncio.sleep(0.01)
+
+    async def test_training_ends_when_it_is_over(self, run: HeldRun, monkeypatch: pytest.MonkeyPatch) -> None:
+        running = asyncio.create_task(run_job(run))
+        await run.host.runs.wait()
+        assert not run.host.ends.is_set()
+        await self.leap(monkeypatch)
+        assert run.host.ends.is_set()
+        run.uploaded.set()
+        await running
+        assert run.job.secondary_status == "MaxRuntimeExceeded"
+
+    async def test_uploading_takes_the_time_it_takes(
+        self, run: HeldRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        running = asyncio.create_task(run_job(run))
+        run.host.ends.set()
+        await run.uploads.wait()
+        await self.leap(monkeypatch)
+        run.uploaded.set()
+        await running
+        assert run.job.secondary_status == "Completed"
+
+
 @pytest.mark.anyio
 class TestADefectOfOurs:
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        return "asyncio"
-
     async def test_ends_the_job_as_the_services_own_do(
         self, tmp_path: Path, aws: Any, caplog: pytest.LogCaptureFixture
     ) -> None:

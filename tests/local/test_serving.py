@@ -55,7 +55,7 @@ class Serving(Client):
         return name
 
     def wait(self, name: str, *statuses: str) -> dict[str, Any]:
-        self.service.control("wait", {"endpoint": name, "statuses": statuses, "timeout": 50})
+        self.service.control("wait", {"endpoint": name, "statuses": statuses, "timeout": 90})
         described: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=name)
         return described
 
@@ -108,7 +108,7 @@ def test_a_model_serves_until_its_endpoint_is_deleted(client: Serving) -> None:
     assert answer["CustomAttributes"] == "id=7"
     client.wait_for_lines(name, "started as serve")
     client.sagemaker.delete_endpoint(EndpointName=name)
-    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 90})
     refused = client.refused(client.sagemaker.describe_endpoint, EndpointName=name)
     assert f'Could not find endpoint "{endpoint["EndpointArn"]}".' in str(refused)
     refused = client.refused(client.predict, name)
@@ -249,11 +249,7 @@ def test_traffic_goes_where_the_weights_say(client: Serving) -> None:
     name = client.endpoint(client.model("first"), client.model("second"))
     weights = [{"VariantName": "v1", "DesiredWeight": 0}, {"VariantName": "v2", "DesiredInstanceCount": 3}]
     update = client.sagemaker.update_endpoint_weights_and_capacities
-    client.service.control("configure", {"cold_start": 0.3})
     update(EndpointName=name, DesiredWeightsAndCapacities=weights)
-    endpoint = client.sagemaker.describe_endpoint(EndpointName=name)
-    assert endpoint["EndpointStatus"] == "Updating"
-    assert weights_of(endpoint) == [(1, 0, 1, 1), (1, 1, 1, 3)]
     assert weights_of(client.wait(name, "InService")) == [(0, 0, 1, 1), (1, 1, 3, 3)]
     assert {client.predict(name).split()[0] for _ in range(20)} == {"second"}
     assert client.predict(name, TargetVariant="v1").startswith("first")
@@ -263,6 +259,11 @@ def test_traffic_goes_where_the_weights_say(client: Serving) -> None:
     none = [{"VariantName": "v2", "DesiredWeight": 0}]
     refused = client.refused(update, EndpointName=name, DesiredWeightsAndCapacities=none)
     assert "At least one variant must have a DesiredWeight above 0" in str(refused)
+    client.service.control("configure", {"cold_start": 3600.0})
+    update(EndpointName=name, DesiredWeightsAndCapacities=[{**weights[0], "DesiredWeight": 7}])
+    endpoint = client.sagemaker.describe_endpoint(EndpointName=name)
+    assert endpoint["EndpointStatus"] == "Updating"
+    assert weights_of(endpoint) == [(0, 7, 1, 1), (1, 1, 3, 3)]
 
 
 def weights_of(endpoint: dict[str, Any]) -> list[tuple[float, ...]]:
@@ -302,7 +303,7 @@ def test_endpoints_have_a_quota_for_both_sides_of_an_update(client: Serving) -> 
     assert "utilization of 1 Instances and a request delta of 2 Instances" in str(error)
     assert client.wait(name, "InService")["EndpointStatus"] == "InService"
     client.sagemaker.delete_endpoint(EndpointName=name)
-    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 90})
     client.endpoint(model, InstanceType="ml.c5.large", InitialInstanceCount=2)
 
 
@@ -325,7 +326,7 @@ def test_what_is_asked_and_answered_is_captured(client: Serving) -> None:
     client.predict(name, "1,2", InferenceId="first")
     client.refused(client.predict, name, "fail500")
     client.sagemaker.delete_endpoint(EndpointName=name)
-    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 50})
+    client.service.control("wait", {"endpoint": name, "statuses": ["Deleted"], "timeout": 90})
     [(key, content)] = client.stored(f"{uri}/{name}/v1/").items()
     assert re.fullmatch(r"\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl", key)
     [line] = map(json.loads, content.splitlines())

@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def reached(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=50) as answer:
             return str(answer.status)
     except urllib.error.URLError as error:
         return f"not reached: {error.reason}"
