@@ -382,7 +382,7 @@ class InvalidRequest(ServiceError, ValueError):
 
 
 class ServiceUnavailable(ServiceError):
-    """AWS could not be reached, or kept failing, for as long as we tried."""
+    """AWS could not be reached, or kept failing, for as long as we tried; or there is no local service."""
 
 
 class ModelError(ServiceError):

@@ -58,7 +58,8 @@ class SageMakerExecutor(Executor):
     :param settings: see :data:`smexec.core.settings.SETTINGS` and the page "Settings". What is not given
         comes from the environment (``SMEXEC_ROLE``, …), then from the defaults
     :raises ValueError: ``max_workers`` is not above 0
-    :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, or contradicts another
+    :raises smexec.errors.SettingsError: a setting is misspelt, of the wrong kind, or contradicts another; or
+        what ``instance_type="local"`` needs is not installed
     """
 
     def __init__(self, max_workers: int | None = None, **settings: Any) -> None:

@@ -180,6 +180,7 @@ def local_service(**config: Any) -> Iterator[LocalService]:
     from smexec.local import lease
     from smexec.local.config import ServiceConfig
 
+    lease.check_needs()
     ServiceConfig(**config)  # better here than in a process that only writes what is wrong to stderr
     process = subprocess.Popen(
         lease.command(),

@@ -28,10 +28,11 @@ NO_OPTIONS = {"lease_grace"}
 
 def local(**options: Any) -> None:
     """Run SageMaker on this machine, for any AWS client: eval "$(smexec local --detach)"."""
-    from smexec.local.lease import ServiceUnavailable
+    from smexec.local.lease import ServiceUnavailable, check_needs
 
     detach, stop = options.pop("detach"), options.pop("stop")
     try:
+        check_needs()
         if stop:
             _stop()
         elif detach:

@@ -30,7 +30,7 @@ from smexec.core.work import Call, Outcome
 from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
 from smexec.engine.flight import Passenger, Ticket
-from smexec.engine.place import ground
+from smexec.engine.place import check_ground, ground
 from smexec.errors import EngineFailed
 
 _log = logging.getLogger("smexec")
@@ -43,6 +43,8 @@ class Engine:
     """
 
     def __init__(self, max_workers: int, settings: Settings) -> None:
+        """:raises SettingsError: what the local service needs is not installed, and it is asked for"""
+        check_ground(settings.is_local)
         self._run: Run | None = None
         self._max_workers = max_workers
         self._session = settings.session

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
+from smexec import errors
 from smexec.aws import s3
 from smexec.aws.client import Client
 from smexec.aws.identity import Identity, identity, role_arn
@@ -20,6 +21,7 @@ from smexec.core.images import is_gpu, stock_image
 from smexec.core.settings import Settings
 from smexec.core.work import Place
 from smexec.engine.loop import in_thread
+from smexec.errors import SettingsError
 
 if TYPE_CHECKING:
     from smexec.local.lease import Lease
@@ -46,15 +48,36 @@ class Ground(NamedTuple):
         return Endpoint(lease.endpoint_url, lease.region, lease.access_key, lease.secret_key)
 
 
+def check_ground(local: bool) -> None:
+    """:raises SettingsError: what the embedded service needs is not installed"""
+    if local:
+        from smexec.local.lease import ServiceUnavailable, check_needs
+
+        try:
+            check_needs()
+        except ServiceUnavailable as error:
+            raise SettingsError(f'instance_type="local": {error}') from None
+
+
+def _lease() -> Lease:
+    from smexec.local.lease import ServiceUnavailable, lease
+
+    try:
+        return lease()
+    except ServiceUnavailable as error:
+        raise errors.ServiceUnavailable(str(error)) from error
+
+
 @contextlib.asynccontextmanager
 async def ground(local: bool) -> AsyncIterator[Ground]:
-    """AWS, or a lease of the embedded service for as long as the block lasts."""
+    """AWS, or a lease of the embedded service for as long as the block lasts.
+
+    :raises smexec.errors.ServiceUnavailable: the embedded service does not start
+    """
     if not local:
         yield Ground(lease=None)
         return
-    from smexec.local.lease import lease
-
-    held = await in_thread(lease)
+    held = await in_thread(_lease)
     try:
         yield Ground(held)
     finally:
@@ -69,16 +92,17 @@ class Hold:
 
 
 def hold(local: bool) -> Hold | None:
-    """The one hold of this process, taken if there is none: for threads. None if it is AWS that is used."""
+    """The one hold of this process, taken if there is none: for threads. None if it is AWS that is used.
+
+    :raises smexec.errors.ServiceUnavailable: the embedded service does not start
+    """
     global _hold
     if not local:
         return None
-    from smexec.local.lease import lease
-
     with _holding:
         held = _hold()
         if held is None:
-            held = Hold(lease())
+            held = Hold(_lease())
             _hold = weakref.ref(held)
         return held
 

@@ -31,12 +31,11 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import platformdirs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,8 +49,23 @@ CONTROL = "/_smexec/"
 _DETACH = "import os, sys\nif os.fork() == 0:\n    os.setsid()\n    os.execv(sys.argv[1], sys.argv[1:])"
 
 
+#: What the extra ``local`` brings.
+NEEDS = ("aiohttp", "flask", "flask_cors", "moto", "platformdirs", "yaml")
+
+
 class ServiceUnavailable(RuntimeError):
     """There is no local service, and none can be started."""
+
+
+def check_needs() -> None:
+    """Look for what a service needs, without importing any of it.
+
+    Raises:
+        ServiceUnavailable: something is not installed; with what to do.
+    """
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        raise ServiceUnavailable(f"the local service needs {', '.join(missing)}: pip install 'smexec[local]'")
 
 
 class Lease:
@@ -112,6 +126,8 @@ os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _runtime_directory() -> Path:
+    import platformdirs  # only now: check_needs is for those who may not have it
+
     with warnings.catch_warnings():
         # Where the system gives users none (a container, sudo), one among the temporary files does as well.
         warnings.simplefilter("ignore")
@@ -206,11 +222,15 @@ def lease(place: Place | None = None) -> Lease:
     Raises:
         ServiceUnavailable: it cannot be started; with the reason.
     """
+    check_needs()
     place = place or Place()
-    held = _join(place)
-    if held is None:
-        with place.locked():
-            held = _join(place) or start(place, {"lease_grace": LEASE_GRACE})
+    try:
+        held = _join(place)
+        if held is None:
+            with place.locked():
+                held = _join(place) or start(place, {"lease_grace": LEASE_GRACE})
+    except OSError as error:
+        raise ServiceUnavailable(f"the local service has no place in {place.directory}: {error}") from error
     return held
 
 

@@ -7,9 +7,10 @@ import select
 
 import pytest
 
-from smexec import SageMakerExecutor
+from smexec import SageMakerExecutor, errors
 from smexec.engine import place
 from smexec.local import lease
+from smexec.testing import local_service
 
 
 def test_the_local_service_is_another_account_than_the_settings_speak_of(
@@ -18,6 +19,17 @@ def test_the_local_service_is_another_account_than_the_settings_speak_of(
     monkeypatch.setenv("SMEXEC_ROLE", "arn:aws:iam::999999999999:role/of-a-real-account")
     with SageMakerExecutor(instance_type="local", s3_root_uri="s3://of-a-real-account/x") as executor:
         assert executor.submit(pow, 2, 3).result(100) == 8
+
+
+def test_what_the_local_service_needs_is_asked_for_by_the_line_that_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "NEEDS", (*lease.NEEDS, "no_such_module"))
+    missing = r"local service needs no_such_module: pip install 'smexec\[local\]'"
+    with pytest.raises(errors.SettingsError, match=missing):
+        SageMakerExecutor(instance_type="local")
+    with pytest.raises(lease.ServiceUnavailable, match=missing), local_service():
+        pass
 
 
 def test_who_holds_the_local_service_holds_the_same_until_the_last_lets_go(
