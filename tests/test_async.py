@@ -182,6 +182,7 @@ async def test_a_block_that_is_cancelled_while_it_waits_for_its_calls(smexec_ser
         async with SageMakerExecutor() as executor:
             future = executor.submit(abs, 1)
     assert future.cancelled()
+    executor.shutdown()
 
 
 def test_gather_and_wait_for(executor: SageMakerExecutor) -> None:
