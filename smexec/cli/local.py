@@ -85,7 +85,8 @@ def _stop() -> None:
     if description is None:
         typer.echo("smexec: no local service is running", err=True)
         return
-    control(description["endpoint_url"], "POST", "shutdown")
+    with contextlib.suppress(OSError):  # it ends by itself
+        control(description["endpoint_url"], "POST", "shutdown")
     deadline = time.monotonic() + END_SECONDS
     while _is_there(place, description["pid"]):
         if time.monotonic() > deadline:

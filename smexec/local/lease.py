@@ -181,9 +181,9 @@ class Place:
         draft.replace(self.record)
 
     def clear(self) -> None:
-        """Remove everything; with the lock held."""
-        for path in (self.record, self.log):
-            path.unlink(missing_ok=True)
+        """Remove everything, a draft of one who was killed over it too; with the lock held."""
+        for path in list(self.directory.iterdir()):
+            path.unlink()
         self.directory.rmdir()
         # Where the system gives users no runtime directory, platformdirs makes one among the temporary files.
         if self.directory.parent.parent == Path(tempfile.gettempdir()):

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smexec.cli import app, local
+from smexec.local import lease as leases
 from smexec.local.config import ServiceConfig
 from smexec.local.lease import Place, lease, running
 
@@ -109,6 +110,12 @@ def test_stop_waits_until_all_is_removed(place: Place) -> None:
         assert process.stdout.readline()
         invoke("--stop")
         assert not place.directory.exists()
+
+
+def test_stopping_one_that_ends_by_itself_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {"endpoint_url": "http://127.0.0.1:9", "pid": 0}  # where nobody listens
+    monkeypatch.setattr(leases, "running", lambda place: gone)
+    assert invoke("--stop") == ""
 
 
 class TestOptions:

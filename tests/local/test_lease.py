@@ -204,6 +204,11 @@ class TestFailures:
         with pytest.raises(ServiceUnavailable, match="belongs to somebody else"):
             lease(Place(tmp_path / "place"))
 
+    def test_a_draft_of_one_who_was_killed_is_in_nobodys_way(self, place: Place) -> None:
+        with place.locked():
+            place.record.with_suffix(".draft").touch()
+            place.clear()
+
     def test_the_lock_is_one(self, place: Place) -> None:
         with place.locked():
             with pytest.raises(BlockingIOError), place.locked(wait=False):
