@@ -48,7 +48,8 @@ class Deployment(Program[Endpoint]):
     :param container_startup_health_check_timeout: seconds until the container must answer, 60 to 3600
     :param model_data_download_timeout: seconds until the model must be there, 60 to 3600
     :param settings: of the endpoint: ``image_uri``, which by default is the image of the training,
-        ``instance_type``, ``instance_count``, ``environment_variables``, …
+        ``instance_type``, ``instance_count``, ``environment_variables``, …; ``session`` only where it is not
+        submitted: an executor has its own
     :raises smexec.errors.SettingsError: something is not as the service takes it
     """
 
@@ -91,18 +92,17 @@ class Deployment(Program[Endpoint]):
 
     def launch(self, base: Settings) -> Future[Endpoint]:
         """Begin, without an executor."""
-        if not base.is_local:  # as which session, say
-            base = table.make(self._settings, {}, base)
-        return launched(self, base)
+        return launched(self, table.make(self._given(base), {}, base))  # as which session, say
+
+    def _given(self, base: Settings) -> dict[str, Any]:
+        """Its own settings. The embedded service has no machines: there every type is the same."""
+        return {**self._settings, **({"instance_type": None} if base.is_local else {})}
 
     def _merged(self, base: Settings) -> Settings:
-        """The embedded service has no machines: there every type is the same."""
-        given = {**self._settings}
-        if base.is_local:
-            given.pop("instance_type", None)
         bucket = "/".join(self._model.split("/")[:3])
         root = base.s3_root_uri or f"{bucket}/smexec"  # nothing is kept there, and no bucket made for it
-        settings = settle({"image_uri": self._image_uri, "s3_root_uri": root, **given}, base, hosting.IDLE)
+        own = {"image_uri": self._image_uri, "s3_root_uri": root, **self._given(base)}
+        settings = settle(own, base, hosting.IDLE)
         if settings.image_uri is None:
             raise SettingsError(f"give image_uri= of an image that serves {self._model}")
         return settings

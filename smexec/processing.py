@@ -16,11 +16,11 @@ from smexec.core.processing import Orders, ProcessingResult
 from smexec.core.settings import Settings
 from smexec.errors import ScriptError
 from smexec.inputs import Inputs, Source
-from smexec.program import Program, check_settings, settle
+from smexec.program import SESSION, Program, check_settings, settle
 
 _MOST = 10  # inputs, and outputs
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TRAINING_ONLY = processing.IDLE | {"session", "sagemaker_session"}
+_TRAINING_ONLY = processing.IDLE | SESSION
 
 
 class Processing(Program[ProcessingResult]):

@@ -15,6 +15,9 @@ from smexec.errors import SettingsError
 
 T_co = TypeVar("T_co", covariant=True)
 
+#: By its names, what a program has of its executor: all jobs of that are asked for by one client.
+SESSION = frozenset({"session", "sagemaker_session"})
+
 
 class Program(abc.ABC, Generic[T_co]):
     """Something that the service does with a job of its own; its outcome is a T."""
@@ -50,4 +53,6 @@ def settle(given: Mapping[str, Any], base: Settings, idle: Collection[str] = ())
     settings = images.located(table.make(given, {}, base))
     if settings.is_local != base.is_local:
         raise SettingsError('instance_type="local" is for a whole executor: give it there')
+    if settings.session is not base.session:
+        raise SettingsError("session is for a whole executor: give it there")
     return settings

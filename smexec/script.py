@@ -15,7 +15,7 @@ from smexec.core.settings import Settings
 from smexec.core.training import Orders
 from smexec.errors import ScriptError
 from smexec.inputs import Inputs, Source
-from smexec.program import Program, check_settings, settle
+from smexec.program import SESSION, Program, check_settings, settle
 from smexec.trained import TrainingResult
 
 
@@ -61,7 +61,7 @@ class Script(Program[TrainingResult]):
         self._common = dict(hyperparameters or {})
         training.encode(self._common)  # an error belongs to the line that is wrong
         self._settings = settings
-        check_settings(settings, (), "Training Job")
+        check_settings(settings, SESSION, "Training Job")
         if training.CODE_CHANNEL in (inputs or {}):
             raise ScriptError("inputs={'code': …}: the script's code comes by the channel of this name")
         self._inputs = Inputs.of(inputs)

@@ -12,9 +12,9 @@ from smexec.core.settings import Settings
 from smexec.core.training import Trained
 from smexec.core.transform import Orders, TransformResult
 from smexec.errors import ScriptError
-from smexec.program import Program, check_settings, settle
+from smexec.program import SESSION, Program, check_settings, settle
 
-_OTHERS_ONLY = transform.IDLE | {"session", "sagemaker_session"}
+_OTHERS_ONLY = transform.IDLE | SESSION
 
 
 class Transform(Program[TransformResult]):

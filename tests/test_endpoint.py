@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import boto3
 import numpy as np
 import pytest
 
@@ -210,6 +211,17 @@ def test_a_deployment_is_submitted_like_a_function(service: LocalService, put: P
         with future.result(60) as endpoint:
             assert endpoint.name == future.job_name
             assert endpoint.predict("model") == "iris"
+
+
+def test_a_deployment_that_is_submitted_has_the_session_of_its_executor(put: Put) -> None:
+    own, other = boto3.Session(region_name="us-east-1"), boto3.Session(region_name="eu-west-1")
+    with SageMakerExecutor(session=own) as executor:
+        with pytest.raises(errors.SettingsError, match="session is for a whole executor"):
+            executor.submit(Deployment(put(), image_uri=IMAGE, session=other))
+        with executor.submit(Deployment(put(), image_uri=IMAGE, session=own)).result(60) as endpoint:
+            assert endpoint.predict("model") == "iris"
+    with smexec.deploy(put(), image_uri=IMAGE, session=own) as endpoint:
+        assert endpoint.predict("model") == "iris"
 
 
 def test_a_deployment_that_is_cancelled_leaves_nothing(

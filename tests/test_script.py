@@ -216,6 +216,10 @@ def test_what_a_script_cannot_have_is_said_where_it_is_given(given: dict[str, An
 def test_a_setting_of_a_script_is_checked_where_it_is_given() -> None:
     with pytest.raises(errors.SettingsError, match="instance_type"):
         Script("train.sh", instance_typ="ml.m5.large")
+    with pytest.raises(errors.SettingsError, match="session is nothing that a Training Job has"):
+        Script("train.sh", session=object())
+    with pytest.raises(errors.SettingsError, match="sagemaker_session is nothing that a Training Job has"):
+        Script("train.sh", sagemaker_session=object())
 
 
 def test_stock_images_run_no_scripts(directory: Path) -> None:
