@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import sys
 from collections.abc import Callable
@@ -27,6 +28,11 @@ async def until(register: Callable[[Said], None]) -> None:
 
     register(said)
     await event.wait()
+
+
+async def ended(future: concurrent.futures.Future[Any]) -> None:
+    """Wait until it is done. Who is cancelled meanwhile has not cancelled it."""
+    await until(lambda said: future.add_done_callback(lambda _: said()))
 
 
 def in_async_code() -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import logging
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +32,8 @@ from smexec.future import Future
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_log = logging.getLogger("smexec")
 
 
 class Endpoint:
@@ -140,8 +144,7 @@ class Endpoint:
         new = self._new(model, image_uri, environment_variables, instance_type, instance_count)
         former = await self._ask(partial(endpoints.former, endpoint_name=self.name))
         exchange = self._exchange(former, *new)
-        # Not the future itself: to cancel the task would be to cancel what cannot be stopped.
-        await awaiting.until(lambda said: exchange.add_done_callback(lambda _: said()))
+        await awaiting.ended(exchange)  # and not the future itself, which a task that is cancelled stops
         self._config_name = exchange.result()
 
     @property
@@ -165,9 +168,16 @@ class Endpoint:
 
     async def adelete(self) -> None:
         """The same as :meth:`delete` for async code. Once begun it goes on, whoever waits for it."""
-        if not self._deleted:
-            await self._remove()
-            self._forget()
+        if self._deleted:
+            return
+        removal = self._remove()
+        try:
+            await awaiting.ended(removal)
+        except BaseException:  # the task was cancelled
+            removal.add_done_callback(self._removed)
+            raise
+        removal.result()
+        self._forget()
 
     def __enter__(self) -> Self:
         return self
@@ -186,10 +196,10 @@ class Endpoint:
         """Delete it; a task that was cancelled does not wait for that."""
         from anyio import get_cancelled_exc_class
 
-        if kind is not None and issubclass(kind, get_cancelled_exc_class()):
-            self._remove().add_done_callback(lambda _: self._forget())
-        else:
+        if kind is None or not issubclass(kind, get_cancelled_exc_class()):
             await self.adelete()
+        elif not self._deleted:
+            self._remove().add_done_callback(self._removed)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}{' (deleted)' if self._deleted else ''}>"
@@ -220,6 +230,14 @@ class Endpoint:
         self._deleted = True
         self._hold = None
         self._engine.close(wait=False)
+
+    def _removed(self, removal: concurrent.futures.Future[None]) -> None:
+        """What nobody has waited for has ended."""
+        error = removal.exception()
+        if error is None:
+            self._forget()
+        else:
+            _log.warning("endpoint %s is left behind: %s", self.name, error)
 
     def _new(
         self,

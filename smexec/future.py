@@ -110,7 +110,7 @@ class Future(concurrent.futures.Future[T]):
     async def _awaited(self) -> T:
         self._check_process()
         try:
-            await awaiting.until(lambda said: self.add_done_callback(lambda _: said()))
+            await awaiting.ended(self)
         except BaseException:  # the task was cancelled
             self.stop()
             raise

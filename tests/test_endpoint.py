@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
+import logging.handlers
 import pickle
+import queue
 import signal
 import subprocess
 import sys
@@ -397,8 +400,52 @@ def test_a_cancelled_task_leaves_no_endpoint_and_breaks_off_no_update(
                     await anyio.sleep_forever()
             deleted = {"sagemaker.DeleteModel": 2}
             await anyio.to_thread.run_sync(lambda: service.wait_for_requests(**deleted))
+        with anyio.CancelScope() as scope:
+            async with await smexec.adeploy(put(), image_uri=IMAGE) as endpoint:
+                await endpoint.adelete()
+                scope.cancel()
+                await anyio.sleep_forever()
 
     anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_deletion_goes_on_whoever_waits_for_it(service: LocalService, put: Put, backend: str) -> None:
+    async def main() -> None:
+        endpoint = await smexec.adeploy(put(), image_uri=IMAGE)
+        service.reset_requests()
+        service.fault("DescribeEndpoint", "delay", seconds=1)  # cancelled before it has deleted anything
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(endpoint.adelete)
+            begun = {"sagemaker.DescribeEndpoint": 1}
+            await anyio.to_thread.run_sync(lambda: service.wait_for_requests(**begun))
+            tasks.cancel_scope.cancel()
+        del endpoint
+        while left(service):
+            await anyio.sleep(0.05)
+
+    anyio.run(main, backend=backend)
+
+
+def test_a_deletion_that_nobody_waits_for_and_that_fails_is_told(service: LocalService, put: Put) -> None:
+    told: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = logging.handlers.QueueHandler(told)
+
+    async def main(endpoint: Endpoint) -> None:
+        with anyio.CancelScope() as scope:
+            async with endpoint:
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    with smexec.deploy(put(), image_uri=IMAGE) as endpoint:
+        service.fault("DescribeEndpoint", "denied")
+        logging.getLogger("smexec").addHandler(handler)
+        try:
+            anyio.run(main, endpoint)
+            said = told.get(timeout=60).getMessage()
+        finally:
+            logging.getLogger("smexec").removeHandler(handler)
+        assert f"endpoint {endpoint.name} is left behind: DescribeEndpoint" in said
 
 
 def test_errors_that_come_together_read_the_log_once(service: LocalService, put: Put) -> None:

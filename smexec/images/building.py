@@ -79,7 +79,7 @@ class Build:
 
     async def _awaited(self) -> Image:
         try:
-            await awaiting.until(lambda said: self._future.add_done_callback(lambda _: said()))
+            await awaiting.ended(self._future)
         except BaseException:  # the task was cancelled
             self.cancel()
             raise
