@@ -119,7 +119,7 @@ class Deployment(Program[Endpoint]):
             scaling=self._scaling,
         )
         suffix = Run().id if self._name else ""
-        serve = partial(_serving, settings, suffix, self._scaling is not None)
+        serve = partial(_serving, settings, suffix)
         return Errand(
             type=ENDPOINT,
             settings=settings,
@@ -170,5 +170,5 @@ def waited(future: Future[Endpoint]) -> Endpoint:
         raise
 
 
-def _serving(settings: Settings, suffix: str, scaled: bool, name: str) -> Endpoint:
-    return Endpoint(name, settings, serving.part_name(name, suffix), scaled=scaled)
+def _serving(settings: Settings, suffix: str, name: str) -> Endpoint:
+    return Endpoint(name, settings, serving.part_name(name, suffix))

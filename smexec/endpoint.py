@@ -54,13 +54,10 @@ class Endpoint:
     :ivar name: the endpoint's, as the console shows it
     """
 
-    def __init__(
-        self, name: str, settings: Settings, config_name: str | None = None, *, scaled: bool = False
-    ) -> None:
+    def __init__(self, name: str, settings: Settings, config_name: str | None = None) -> None:
         self.name = name
         self._settings = settings
         self._config_name = config_name
-        self._scaled = scaled
         self._log = endpoints.Log(name)
         self._deleted = False
         # The embedded service must not end with the executor that the endpoint comes from.
@@ -161,7 +158,10 @@ class Endpoint:
         return list(self._ask(lambda aws: logs.tail(aws, *ENDPOINT.log(self.name), lines)).result())
 
     def delete(self) -> None:
-        """Delete it with its configuration and its models; return when it is gone. Twice is no error."""
+        """Delete it with its scaling, its configuration and its models; return when it is gone.
+
+        Twice is no error.
+        """
         if not self._deleted:
             self._remove().result()
             self._forget()
@@ -223,8 +223,8 @@ class Endpoint:
         return self._ask(lambda aws: endpoints.invoke(aws, self.name, body, members, self._log))
 
     def _remove(self) -> Future[None]:
-        name, config_name, scaled = self.name, self._config_name, self._scaled
-        return self._ask(lambda aws: endpoints.remove(aws, name, config_name, scaled=scaled))
+        name, config_name = self.name, self._config_name
+        return self._ask(lambda aws: endpoints.remove(aws, name, config_name))
 
     def _forget(self) -> None:
         self._deleted = True

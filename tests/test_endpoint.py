@@ -27,7 +27,7 @@ import pytest
 
 import smexec
 from smexec import Deployment, Endpoint, SageMakerExecutor, Script, TrainingResult, errors
-from smexec.aws import jobs
+from smexec.aws import endpoints, jobs
 from smexec.local import lease
 from smexec.testing import LocalService
 
@@ -465,30 +465,84 @@ def test_errors_that_come_together_read_the_log_once(service: LocalService, put:
         assert service.requests()["logs.DescribeLogStreams"] < 25  # in whatever less than 48 seconds
 
 
+SCALING = {"min": 1, "max": 4, "invocations_per_instance": 70}
+
+
+def targets(service: LocalService) -> list[dict[str, Any]]:
+    client = service.client("application-autoscaling")
+    return list(client.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
+
+
 def test_autoscaling_is_registered_while_the_endpoint_is_there(service: LocalService, put: Put) -> None:
     client = service.client("application-autoscaling")
-    scaling = {"min": 1, "max": 4, "invocations_per_instance": 70}
-
-    def targets() -> list[dict[str, Any]]:
-        return list(client.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
-
-    with smexec.deploy(put(), image_uri=IMAGE, autoscaling=scaling) as endpoint:
-        (target,) = targets()
+    with smexec.deploy(put(), image_uri=IMAGE, autoscaling=SCALING) as endpoint:
+        (target,) = targets(service)
         assert target["ResourceId"] == f"endpoint/{endpoint.name}/variant/AllTraffic"
         assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 4)
         (policy,) = client.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
         assert policy["PolicyType"] == "TargetTrackingScaling"
-    assert targets() == []
+    assert targets(service) == []
+
+
+def test_who_deletes_an_endpoint_ends_its_scaling(service: LocalService, put: Put) -> None:
+    name = smexec.deploy(put(), image_uri=IMAGE, autoscaling=SCALING).name
+    assert len(targets(service)) == 1
+    Endpoint.attach(name).delete()
+    assert targets(service) == []
+
+
+def test_a_variant_of_any_name_has_its_scaling_ended(service: LocalService, put: Put) -> None:
+    endpoint = smexec.deploy(put(), image_uri=IMAGE)
+    service.client("sagemaker").create_endpoint_config(
+        EndpointConfigName=f"{endpoint.name}-2",
+        ProductionVariants=[
+            {
+                "VariantName": "blue",
+                "ModelName": endpoint.name,
+                "InstanceType": "ml.m5.large",
+                "InitialInstanceCount": 1,
+            }
+        ],
+    )
+    service.client("sagemaker").delete_endpoint_config(EndpointConfigName=endpoint.name)
+    service.client("sagemaker").update_endpoint(
+        EndpointName=endpoint.name, EndpointConfigName=f"{endpoint.name}-2"
+    )
+    service.client("application-autoscaling").register_scalable_target(
+        ServiceNamespace="sagemaker",
+        ResourceId=f"endpoint/{endpoint.name}/variant/blue",
+        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+        MinCapacity=1,
+        MaxCapacity=2,
+    )
+    endpoint.delete()
+    assert targets(service) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"kind": "denied"}, {"kind": "internal"}, {"kind": "error", "code": "ConcurrentUpdateException"}],
+)
+def test_a_scaling_that_cannot_be_ended_keeps_no_endpoint_alive(
+    service: LocalService, put: Put, monkeypatch: pytest.MonkeyPatch, fault: dict[str, str]
+) -> None:
+    monkeypatch.setattr(endpoints, "_SCALING_PATIENCE", 0.0)
+    service.reset_requests()
+    service.fault("DeregisterScalableTarget", **fault)
+    with smexec.deploy(put(), image_uri=IMAGE):
+        pass
+    assert service.requests()["application-autoscaling.DeregisterScalableTarget"] == 1
+    assert left(service) == []
 
 
 def test_an_endpoint_that_cannot_be_scaled_as_told_is_an_error_and_leaves_nothing(
     service: LocalService, put: Put
 ) -> None:
     service.fault("PutScalingPolicy", "denied")
-    scaling = {"min": 1, "max": 4, "invocations_per_instance": 70}
     with pytest.raises(errors.AccessDenied, match="PutScalingPolicy"):
-        smexec.deploy(put(), image_uri=IMAGE, autoscaling=scaling)
+        smexec.deploy(put(), image_uri=IMAGE, autoscaling=SCALING)
     assert left(service) == []
+    assert targets(service) == []
 
 
 def test_what_is_trained_locally_is_served_locally_after_its_executor(

@@ -41,7 +41,8 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})  # "try again", S3 says
+# "Try again", S3 says; and so does what scales, while it does.
+_CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted", "ConcurrentUpdateException"})
 _ABSENT = frozenset(
     {"NoSuchKey", "NoSuchEntity", "ResourceNotFoundException", "ObjectNotFoundException", "404"}
 )
@@ -174,7 +175,7 @@ def _kind(code: str, message: str, status: int) -> type[errors.ServiceError]:
 # What is a ValidationException, or has a code that says less than its text.
 _BY_MESSAGE: dict[re.Pattern[str], type[errors.ServiceError]] = {
     re.compile("Could not assume role"): errors.RoleError,
-    re.compile("Requested resource not found"): NotFound,
+    re.compile("Requested resource not found|No scalable target found"): NotFound,
     re.compile(r"Could not find (requested job|model|endpoint( configuration)?)\b(?! data)"): NotFound,
     re.compile("Cannot create already existing"): NameTaken,
     re.compile("Cannot update in-progress endpoint"): Busy,

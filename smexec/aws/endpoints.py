@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from smexec.aws import jobs, logs, multipart
@@ -12,12 +13,15 @@ from smexec.aws.client import Client
 from smexec.core.formats import Body
 from smexec.core.jobtype import ENDPOINT
 from smexec.core.model import delete_model
-from smexec.core.serving import Former, delete_config, unscaled
-from smexec.errors import ModelError
+from smexec.core.serving import VARIANT, Former, delete_config, unscaled
+from smexec.errors import AccessDenied, ModelError, ServiceUnavailable
 
 _PATIENCE = 60.0  # seconds that a throttled or unanswered invocation is tried again
+_SCALING_PATIENCE = 30.0  # the same for the end of a scaling
 _LOG_LINES = 10
 _LARGE = 1 << 20  # bytes that aiohttp does not send at once
+
+_log = logging.getLogger("smexec")
 
 
 class Log:
@@ -76,15 +80,17 @@ async def former(aws: Client, endpoint_name: str) -> Former:
     return Former(endpoint, config, model)
 
 
-async def remove(aws: Client, name: str, config_name: str | None, *, scaled: bool) -> None:
-    """Delete an endpoint, its configuration and its models; return when it is gone.
+async def remove(aws: Client, name: str, config_name: str | None) -> None:
+    """Delete an endpoint, its scaling, its configuration and its models; return when it is gone.
 
     :param config_name: of an endpoint that somebody else may have deleted
     """
+    endpoint: dict[str, Any] = {}
     with contextlib.suppress(NotFound):
-        config_name = (await jobs.settled(aws, ENDPOINT, name))["EndpointConfigName"]
-    if scaled:
-        await jobs.delete(aws, unscaled(name))
+        endpoint = await jobs.settled(aws, ENDPOINT, name)
+    config_name = endpoint.get("EndpointConfigName", config_name)
+    for variant in endpoint.get("ProductionVariants") or [{"VariantName": VARIANT}]:
+        await _unscale(aws, name, variant["VariantName"])
     await jobs.stop(aws, ENDPOINT, name)
     if config_name is None:
         return
@@ -94,6 +100,20 @@ async def remove(aws: Client, name: str, config_name: str | None, *, scaled: boo
         variants = [*config["ProductionVariants"], *config.get("ShadowProductionVariants", ())]
         for model in dict.fromkeys(variant["ModelName"] for variant in variants if "ModelName" in variant):
             await jobs.delete(aws, delete_model(model))
+
+
+async def _unscale(aws: Client, name: str, variant: str) -> None:
+    """End a variant's scaling. Nothing else tells whether it has any, nor who has set it up.
+
+    It is no reason to let the endpoint live: DeleteEndpoint, too, ends the scaling where the caller may.
+    """
+    request = unscaled(name, variant)
+    try:
+        await aws.call(request.service, request.operation, patience=_SCALING_PATIENCE, **request.members)
+    except (NotFound, AccessDenied):  # who may not ask for that has set up none
+        pass
+    except ServiceUnavailable as error:  # from a network that leads to SageMaker alone, say
+        _log.warning("the scaling of endpoint %s may be left behind: %s", name, error)
 
 
 async def _config(aws: Client, name: str) -> dict[str, Any]:

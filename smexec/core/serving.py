@@ -82,13 +82,13 @@ class Scaling:
         )
 
 
-def unscaled(endpoint: str) -> Request:
+def unscaled(endpoint: str, variant: str = VARIANT) -> Request:
     """What ends the scaling of an endpoint, its policies included."""
-    return Request("DeregisterScalableTarget", _target(endpoint))
+    return Request("DeregisterScalableTarget", _target(endpoint, variant))
 
 
-def _target(endpoint: str) -> dict[str, str]:
-    resource = f"endpoint/{endpoint}/variant/{VARIANT}"
+def _target(endpoint: str, variant: str = VARIANT) -> dict[str, str]:
+    resource = f"endpoint/{endpoint}/variant/{variant}"
     return {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": _SCALABLE}
 
 
@@ -125,7 +125,8 @@ class EndpointCargo(Cargo):
         if well:
             return ()
         name = part_name(job, self.suffix)
-        return Request("DeleteEndpoint", {"EndpointName": job}), delete_config(name), delete_model(name)
+        endpoint = Request("DeleteEndpoint", {"EndpointName": job})
+        return unscaled(job), endpoint, delete_config(name), delete_model(name)
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:  # noqa: ARG002
         """What is in service has come about."""

@@ -82,6 +82,7 @@ class Inquest:
             return ended
         try:
             for request in cargo.finishing(flight.name):
+                flight.made.add(request.operation)  # also if there will be no answer
                 await jobs.create(self._aws, request)
         except ServiceError as error:
             error.locate(job_name=flight.name)

@@ -90,7 +90,7 @@ class Launcher:
 
 def _maker(request: Request) -> str:
     """The operation that makes what this one deletes."""
-    return request.operation.replace("Delete", "Create", 1)
+    return request.operation.replace("Delete", "Create", 1).replace("Deregister", "Register", 1)
 
 
 def _never(error: LimitReached, instance_type: str) -> QuotaExceeded:

@@ -75,6 +75,7 @@ def test_what_is_not_in_service_is_deleted_with_its_parts() -> None:
     one = cargo("x")
     assert one.leavings("abalone", well=True) == ()
     deleted = checked(*one.leavings("abalone", well=False))
+    assert deleted.pop("DeregisterScalableTarget")["ResourceId"] == "endpoint/abalone/variant/AllTraffic"
     assert deleted == {
         "DeleteEndpoint": {"EndpointName": "abalone"},
         "DeleteEndpointConfig": {"EndpointConfigName": "abalone-x"},
