@@ -155,7 +155,7 @@ class Endpoint:
 
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines that its containers wrote to stdout and stderr, oldest first."""
-        return list(self._ask(lambda aws: logs.tail(aws, *ENDPOINT.log(self.name), lines)).result())
+        return list(self._ask(lambda aws: logs.tail(aws, ENDPOINT, self.name, lines)).result())
 
     def delete(self) -> None:
         """Delete it with its scaling, its configuration and its models; return when it is gone.

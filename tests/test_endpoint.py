@@ -115,6 +115,14 @@ def test_what_the_container_says_of_its_failure_is_in_the_error(put: Put) -> Non
     assert error.log_tail[-1] == "Error in predict(): no such column"
 
 
+def test_lines_of_a_former_endpoint_of_its_name_are_not_its_own(service: LocalService, put: Put) -> None:
+    for word in ("roses", "iris"):
+        with smexec.deploy(put(word), image_uri=IMAGE, name="lines") as endpoint:
+            while not (lines := endpoint.logs()):  # they come a moment after they are written
+                pass
+            assert lines == [f"{word} started as serve"]
+
+
 def test_too_much_is_refused_before_it_is_sent(service: LocalService, put: Put) -> None:
     with smexec.deploy(put(), image_uri=IMAGE) as endpoint:
         service.reset_requests()

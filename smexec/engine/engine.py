@@ -154,7 +154,7 @@ class Engine:
 
         async def fetch() -> tuple[str, ...]:
             async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
-                return await logs.tail(aws, *flight.type.log(flight.name), lines)
+                return await logs.tail(aws, flight.type, flight.name, lines)
 
         with loop.portals as portal:
             return portal.call(fetch)

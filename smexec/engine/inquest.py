@@ -114,7 +114,7 @@ class Inquest:
         """The error, with the last lines that the job wrote."""
         for attempt in range(_LOG_TRIES):
             await anyio.sleep(_LOG_PAUSE if attempt else 0)
-            lines = await logs.tail(self._aws, *flight.type.log(flight.name), LOG_LINES)
+            lines = await logs.tail(self._aws, flight.type, flight.name, LOG_LINES)
             if lines:
                 error.locate(log_tail=lines)
                 break
