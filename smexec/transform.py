@@ -114,16 +114,22 @@ class Transform(Program[TransformResult]):
 
 
 def _model(data: str | Trained | None) -> str | None:
-    if data is None or isinstance(data, str):
-        return None if data is None else _uri("model_data", data)
-    if data.model is None:
+    if data is None:
+        return None
+    if isinstance(data, Trained) and data.model is None:
         raise ScriptError(f"job {data.job_name} has left no model")
-    return data.model
+    uri = _uri("model_data", data.model if isinstance(data, Trained) else data)
+    if uri.endswith("/"):
+        raise ScriptError(
+            f"model_data={uri!r}: a Transform Job takes no folder. Give a model.tar.gz: a training leaves "
+            "one without disable_output_compression"
+        )
+    return uri
 
 
-def _uri(called: str, value: str) -> str:
+def _uri(called: str, value: Any) -> str:
     try:
         checks.s3_uri(value)
     except ValueError as error:
         raise ScriptError(f"{called}={value!r}: {error}") from None
-    return value
+    return str(value)

@@ -307,6 +307,19 @@ def test_an_update_interrupts_nothing(service: LocalService, put: Put) -> None:
         assert len(left(service)) == 3
 
 
+def test_models_in_folders_are_served(service: LocalService, put: Put) -> None:
+    for word in ("roses", "tulips"):
+        key = f"folders/{word}/model.txt"
+        service.client("s3").put_object(Bucket=service.bucket, Key=key, Body=word.encode())
+    folders = f"s3://{service.bucket}/folders"
+    with smexec.deploy(f"{folders}/roses/", image_uri=IMAGE) as endpoint:
+        assert endpoint.predict("model") == "roses"
+        endpoint.update(put())
+        assert endpoint.predict("model") == "iris"
+        endpoint.update(f"{folders}/tulips/")
+        assert endpoint.predict("model") == "tulips"
+
+
 def test_an_update_that_fails_leaves_all_as_it_was(service: LocalService, put: Put) -> None:
     service.configure(image={"sick:1": "/no/such/image"})
     with smexec.deploy(put(), image_uri=IMAGE) as endpoint:

@@ -86,13 +86,6 @@ def test_a_map_has_an_input_for_each_job(
     assert said == ["iris 2024 text/csv text/plain", "iris 2025 text/csv text/plain"]
 
 
-def test_a_model_can_be_a_folder(smexec_service: LocalService, executor: SageMakerExecutor) -> None:
-    folder = put(smexec_service, "transform/folder/model.txt", b"plain").removesuffix("model.txt")
-    source = put(smexec_service, "transform/folder.csv", b"1")
-    result = executor.submit(Transform(folder, source, content_type="text/csv", accept="a/b")).result(60)
-    assert got(smexec_service, f"{result.output}/folder.csv.out") == "plain 1 text/csv a/b"
-
-
 def test_what_the_container_answers_is_in_the_error(
     smexec_service: LocalService, executor: SageMakerExecutor, model: str, models: Callable[[], set[str]]
 ) -> None:
@@ -150,6 +143,11 @@ def test_what_a_transform_cannot_have_is_said_where_it_is_given() -> None:
             Transform(**given)
     with pytest.raises(errors.ScriptError, match="job has left no model"):
         Transform(TrainingResult("job", None, None, {}, {}))
+    for folder in ("s3://bucket/model/", TrainingResult("job", "s3://bucket/model/", None, {}, {})):
+        with pytest.raises(errors.ScriptError, match=r"takes no folder.*disable_output_compression"):
+            Transform(folder)
+    with pytest.raises(errors.ScriptError, match="s3://bucket"):
+        Transform(Path("model.tar.gz"))  # type: ignore[arg-type]
     with pytest.raises(errors.SettingsError, match="volume_size is nothing that a Transform Job has"):
         Transform(None, volume_size=50)
 

@@ -9,6 +9,8 @@ from smexec.core.request import Request, tags, vpc
 from smexec.core.settings import Settings
 from smexec.core.work import Place
 
+_DATA = ("ModelDataSource", "ModelDataUrl")
+
 
 def create_model(
     settings: Settings, name: str, place: Place, model_data: str | None, environment: Mapping[str, str]
@@ -21,7 +23,7 @@ def create_model(
     """
     request: dict[str, Any] = {
         "ModelName": name,
-        "PrimaryContainer": {"Image": place.image_uri, **_data(model_data)},
+        "PrimaryContainer": {"Image": place.image_uri, **located(model_data)},
         "ExecutionRoleArn": place.role,
         "EnableNetworkIsolation": settings.enable_network_isolation,
     }
@@ -37,7 +39,18 @@ def delete_model(name: str) -> Request:
     return Request("DeleteModel", {"ModelName": name})
 
 
-def _data(uri: str | None) -> dict[str, Any]:
+def exchanged(container: Mapping[str, Any], model_data: str | None) -> dict[str, Any]:
+    """A container as it was described, as it is created: its model is in one member, if it was in two.
+
+    :param model_data: in place of its own, if it is not None
+    """
+    own = next(({member: container[member]} for member in _DATA if member in container), {})
+    others = {member: value for member, value in container.items() if member not in _DATA}
+    return others | (located(model_data) if model_data else own)
+
+
+def located(uri: str | None) -> dict[str, Any]:
+    """The member of a container that says where its model is; none if the image has it."""
     if uri is None:
         return {}
     if not uri.endswith("/"):

@@ -9,7 +9,7 @@ from typing import Any
 from smexec.core import checks
 from smexec.core.cargo import Cargo
 from smexec.core.jobtype import ENDPOINT, UPDATE
-from smexec.core.model import create_model, delete_model
+from smexec.core.model import create_model, delete_model, exchanged
 from smexec.core.postmortem import why
 from smexec.core.request import Request, tags
 from smexec.core.run import NAME_LIMIT, Run
@@ -250,10 +250,7 @@ class UpdateCargo(Cargo):
     def _model(self, name: str) -> Request:
         assert self.former.model is not None
         model = {key: self.former.model[key] for key in _OF_MODEL if key in self.former.model}
-        container = dict(model["PrimaryContainer"])
-        if self.changes.model:
-            container.pop("ModelDataSource", None)
-            container["ModelDataUrl"] = self.changes.model
+        container = exchanged(model["PrimaryContainer"], self.changes.model)
         if self.changes.image_uri:
             container["Image"] = self.changes.image_uri
         if self.changes.environment is not None:

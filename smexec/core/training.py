@@ -110,15 +110,13 @@ class TrainingCargo(Cargo):
         return [create_training_job(self.settings, job, run, place, order)]
 
     def artifacts(self, description: Mapping[str, Any]) -> Sequence[str]:
-        """Model and output."""
+        """Model and output; what is a folder ends in a slash, whether the service gives it one or not."""
         output = description["OutputDataConfig"]
         folder = f"{output['S3OutputPath'].rstrip('/')}/{description['TrainingJobName']}/output/"
-        is_plain = output.get("CompressionType") == "NONE"
         model = description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-        return (
-            model or folder + ("model/" if is_plain else "model.tar.gz"),
-            folder + ("data/" if is_plain else "output.tar.gz"),
-        )
+        if output.get("CompressionType") == "NONE":
+            return f"{(model or folder + 'model').rstrip('/')}/", f"{folder}data/"
+        return model or f"{folder}model.tar.gz", f"{folder}output.tar.gz"
 
     def ended(self, description: Mapping[str, Any], found: Collection[str]) -> Outcome:
         """What is Completed has a result, and nothing else has."""

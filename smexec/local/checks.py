@@ -153,6 +153,11 @@ class Preconditions:
                 f'and that the role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
             )
 
+    async def has_object(self, uri: str) -> bool:
+        """Whether an S3 URI is an object's."""
+        bucket, key = split_s3_uri(uri)
+        return bool(key) and await self._exists(bucket, key)
+
     async def has(self, uri: str) -> bool:
         """Whether there is anything at an S3 URI."""
         bucket, prefix = split_s3_uri(uri)

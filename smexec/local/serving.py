@@ -241,6 +241,12 @@ def data_url(container: Mapping[str, Any]) -> str | None:
     return url
 
 
+def is_folder(container: Mapping[str, Any]) -> bool:
+    """Whether its model is all below an address, and no archive."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    return bool(source.get("S3DataType") == "S3Prefix")
+
+
 def model_problems(request: Mapping[str, Any]) -> Iterator[str]:
     """What members of a CreateModel request that depend on each other have wrong."""
     if ("PrimaryContainer" in request) == bool(request.get("Containers")):

@@ -20,6 +20,7 @@ from smexec.local.serving import (
     config_problems,
     data_url,
     instances_of,
+    is_folder,
     kept,
     model_problems,
 )
@@ -52,8 +53,9 @@ class ModelApi(ResourceApi[Model]):
         self._store.require_free(model.name)
         await self._desk.preconditions.check_role(members["ExecutionRoleArn"])
         for container in model.containers:
-            url = data_url(container)
-            if url and not await self._desk.preconditions.has(url):
+            url, preconditions = data_url(container), self._desk.preconditions
+            has = preconditions.has if is_folder(container) else preconditions.has_object
+            if url and not await has(url):
                 raise invalid(f"Could not find model data at {url}.")
         self._store.add(model)
         return {"ModelArn": model.arn}

@@ -69,6 +69,15 @@ def problems(request: Mapping[str, Any]) -> Iterator[str]:
         yield "The local service has no DataProcessing."
 
 
+def model_problems(model: Model) -> Iterator[str]:
+    """Why no transform job can ask a model. Source of the text: reported by users."""
+    if any("ModelDataSource" in container for container in model.containers):
+        yield (
+            "SageMaker Batch currently doesn't support Model entity with container definitions which use "
+            "ModelDataSource attribute"
+        )
+
+
 def payloads(content: bytes, request: Mapping[str, Any]) -> list[bytes]:
     """The bodies of the requests for one object.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smexec.local.api import Desk, JobApi, Members, tags_of
 from smexec.local.checks import refuse_first
-from smexec.local.transform import TransformJob, problems, with_defaults
+from smexec.local.transform import TransformJob, model_problems, problems, with_defaults
 
 
 class TransformApi(JobApi[TransformJob]):
@@ -16,6 +16,7 @@ class TransformApi(JobApi[TransformJob]):
     def check(self, members: Members) -> list[str]:
         """See :class:`JobApi`."""
         refuse_first(problems(members))
+        refuse_first(model_problems(self._desk.account.models.get(members["ModelName"])))
         return [members["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]]
 
     def role(self, members: Members) -> str:

@@ -44,6 +44,14 @@ def test_what_was_left_uncompressed_is_a_folder() -> None:
     assert source == {"S3Uri": "s3://bucket/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
 
 
+def test_a_container_is_created_as_it_was_described() -> None:
+    source = {"S3DataSource": {"S3Uri": "s3://bucket/model/"}}
+    described = {"Image": "i", "ModelDataUrl": "s3://bucket/model/", "ModelDataSource": source}
+    assert model.exchanged(described, None) == {"Image": "i", "ModelDataSource": source}
+    assert model.exchanged(described, ARCHIVE) == {"Image": "i", "ModelDataUrl": ARCHIVE}
+    assert model.exchanged({"Image": "i"}, None) == {"Image": "i"}
+
+
 @given(st.dictionaries(st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True), st.text(max_size=9)))
 def test_settings_reach_it(environment: dict[str, str]) -> None:
     request = requested(

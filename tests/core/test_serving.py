@@ -164,6 +164,13 @@ def test_what_does_not_change_is_as_it_was() -> None:
     }
 
 
+def test_a_folder_takes_the_place_of_an_archive() -> None:
+    asked = checked(*update(model="s3://b/folder/").requests("abalone", Run(), PLACE))
+    container = asked["CreateModel"]["PrimaryContainer"]
+    assert container["ModelDataSource"]["S3DataSource"]["S3Uri"] == "s3://b/folder/"
+    assert "ModelDataUrl" not in container
+
+
 def test_other_machines_serve_the_same_model() -> None:
     cargo = update(resized=True, instance_count=3)
     asked = checked(*cargo.requests("abalone", Run(), PLACE))

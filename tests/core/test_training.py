@@ -88,6 +88,16 @@ def test_what_is_completed_has_a_result() -> None:
     assert outcome.value == Trained("job", model, None, {"rmse": 0.25}, given, 7, "image:tag")
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_what_is_left_uncompressed_is_a_folder(slash: str) -> None:
+    output = {"S3OutputPath": "s3://b/root/output", "CompressionType": "NONE"}
+    left = {"S3ModelArtifacts": f"s3://b/root/output/job/output/model{slash}"}
+    description = described("Completed", OutputDataConfig=output, ModelArtifacts=left)
+    folders = tuple(f"s3://b/root/output/job/output/{name}/" for name in ("model", "data"))
+    assert cargo().artifacts(description) == folders
+    assert cargo().ended(description, folders).value.model == folders[0]
+
+
 def test_what_failed_is_an_error_with_what_it_left() -> None:
     description = described("Failed", FailureReason="AlgorithmError: Error in lm(), exit code: 1")
     _, output = cargo().artifacts(description)

@@ -121,6 +121,12 @@ def test_a_container_is_asked_for_no_more_than_the_caller_asks_for(client: Servi
     assert headers.split() == ["Accept", "Connection", "Content-Length", "Content-Type", "Host"]
 
 
+def test_the_url_of_a_model_is_that_of_an_archive(client: Serving) -> None:
+    folder = client.put(**{"model.txt": "iris"})
+    for url in (folder, folder.rstrip("/"), f"{folder}model"):
+        assert f"Could not find model data at {url}." in str(client.refused(client.model, ModelDataUrl=url))
+
+
 @pytest.mark.parametrize(("status", "side"), [(415, "client"), (500, "server")])
 def test_a_containers_error_is_a_model_error(client: Serving, status: int, side: str) -> None:
     name = client.endpoint()

@@ -111,6 +111,18 @@ def test_what_the_container_refuses_fails_the_job(client: Transform) -> None:
     assert job["FailureReason"] == "ClientError: the container answered 415: no such column"
 
 
+def test_a_model_in_a_folder_cannot_be_asked(client: Transform) -> None:
+    folder = client.put(**{"model.txt": "iris"})
+    source = {"S3Uri": folder, "S3DataType": "S3Prefix", "CompressionType": "None"}
+    client.sagemaker.create_model(
+        ModelName=(name := f"folder-{next(NUMBERS)}"),
+        PrimaryContainer={"Image": "server:1", "ModelDataSource": {"S3DataSource": source}},
+        ExecutionRoleArn=client.role,
+    )
+    with pytest.raises(ClientError, match=r"Batch currently doesn't support .* ModelDataSource"):
+        client.run(model=name, a="1")
+
+
 def test_a_model_must_be_there(client: Transform) -> None:
     with pytest.raises(ClientError, match=r"Could not find model \"arn:.*:model/nobody\""):
         client.run(model="nobody", a="1")
