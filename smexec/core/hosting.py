@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from smexec.core import checks
@@ -18,6 +19,8 @@ IDLE = OF_TRAINING_JOBS | {"max_runtime_in_seconds", "encrypt_inter_container_tr
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", re.ASCII)
 _CAPTURE = {"uri", "percentage"}
 _NEEDED, _COOLDOWNS = {"min", "max", "invocations_per_instance"}, {"scale_in_cooldown", "scale_out_cooldown"}
+_WHOLE = checks.whole(0, 2**31 - 1)  # what the API calls an integer
+_PERCENTAGE = checks.whole(0, 100)
 
 
 def endpoint_name(name: Any) -> str | None:
@@ -47,12 +50,12 @@ def capture(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not {"uri"} <= given.keys() <= _CAPTURE:
         raise SettingsError(f"data_capture has uri, and may have percentage; this has {[*given]}")
     try:
-        uri = checks.s3_uri(given["uri"])
+        uri, percentage = checks.s3_uri(given["uri"]), _PERCENTAGE(given.get("percentage", 100))
     except ValueError as error:
         raise SettingsError(f"data_capture={given!r}: {error}") from None
     return {
         "EnableCapture": True,
-        "InitialSamplingPercentage": given.get("percentage", 100),
+        "InitialSamplingPercentage": percentage,
         "DestinationS3Uri": uri,
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         # All other bodies are kept in base64.
@@ -77,9 +80,23 @@ def scaling(given: Mapping[str, Any] | None) -> Scaling | None:
             f"autoscaling has {', '.join(sorted(_NEEDED))}, and may have "
             f"{' and '.join(sorted(_COOLDOWNS))}; these are {[*given]}"
         )
-    if not 0 <= given["min"] <= given["max"]:
+    numbers = {name: _number(name, value) for name, value in given.items()}
+    if numbers["min"] > numbers["max"]:
         raise SettingsError(f"autoscaling={given!r}: min is at most max")
     cooldowns = {
-        "".join(map(str.title, name.split("_"))): given[name] for name in sorted(_COOLDOWNS & given.keys())
+        "".join(map(str.title, name.split("_"))): numbers[name] for name in sorted(_COOLDOWNS & given.keys())
     }
-    return Scaling(given["min"], given["max"], float(given["invocations_per_instance"]), cooldowns)
+    return Scaling(numbers["min"], numbers["max"], numbers["invocations_per_instance"], cooldowns)
+
+
+def _number(name: str, value: Any) -> Any:
+    try:
+        return _invocations(value) if name == "invocations_per_instance" else _WHOLE(value)
+    except ValueError as error:
+        raise SettingsError(f"autoscaling: {name}={value!r}: {error}") from None
+
+
+def _invocations(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+        raise ValueError("it must be a number above 0")
+    return float(value)
