@@ -6,11 +6,14 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
+
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
 from smexec.errors import InvalidRequest, RoleError
 
 _CLEANING = 60.0  # seconds that we try to leave nothing behind
+_TRIES, _PAUSE = 20, 0.5  # to find a build
 
 
 async def create_project(aws: Client, request: Mapping[str, Any]) -> None:
@@ -39,10 +42,17 @@ async def start(aws: Client, project: str, token: str) -> str:
 
 
 async def describe(aws: Client, build: str) -> dict[str, Any]:
-    """A build as it is."""
-    answer = await aws.call("codebuild", "BatchGetBuilds", ids=[build])
-    found: dict[str, Any] = answer["builds"][0]
-    return found
+    """A build as it is. One that was just started may not be found for a moment.
+
+    :raises smexec.aws.border.NotFound: nor is it later
+    """
+    for _ in range(_TRIES):
+        answer = await aws.call("codebuild", "BatchGetBuilds", ids=[build])
+        if answer["builds"]:
+            found: dict[str, Any] = answer["builds"][0]
+            return found
+        await anyio.sleep(_PAUSE)
+    raise NotFound(f"BatchGetBuilds: there is no build {build}")
 
 
 async def stop(aws: Client, build: str) -> None:
