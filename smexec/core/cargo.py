@@ -91,7 +91,7 @@ class BatchCargo(Cargo):
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:
         """It holds neither functions nor arguments: they come by channels."""
-        keys = Keys(place.root, run.id)
+        keys = Keys(place.root, run.id, self.settings.s3_kms_key)
         order = Order(
             self.job,
             {"ContainerEntrypoint": [place.python, "-c", _BOOT, _worker_path(), self.worker_sha256]},

@@ -75,7 +75,8 @@ class ProcessingCargo(Cargo):
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """One: the job."""
-        settings, keys = self.settings, Keys(place.root, run.id)
+        settings = self.settings
+        keys = Keys(place.root, run.id, settings.s3_kms_key)
         request: dict[str, Any] = {
             "ProcessingJobName": job,
             "AppSpecification": self._application(place),

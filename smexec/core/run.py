@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -32,14 +33,26 @@ class Run:
 
 @dataclass(frozen=True)
 class Keys:
-    """Every S3 key there is. ``root`` is ``s3://bucket/prefix``, without a slash at its end."""
+    """Every S3 key there is.
+
+    :ivar root: ``s3://bucket/prefix``, without a slash at its end
+    :ivar kms_key: that all is encrypted with, if there is one
+    """
 
     root: str
     run: str
+    kms_key: str | None = None
+
+    @property
+    def _layers(self) -> str:
+        """Where layers are. What one key has encrypted does not count as uploaded where another is wanted."""
+        if self.kms_key is None:
+            return f"{self.root}/layers"
+        return f"{self.root}/layers/kms-{hashlib.sha256(self.kms_key.encode()).hexdigest()[:16]}"
 
     def layer_file(self, sha256: str, name: str) -> str:
-        """A file that is named by its content, shared by all runs below this root."""
-        return f"{self.root}/layers/{sha256}/{name}"
+        """A file that is named by its content, shared by all runs below this root that have the same key."""
+        return f"{self._layers}/{sha256}/{name}"
 
     def folder(self, sha256: str) -> str:
         """What several such files' names begin with that are named together."""

@@ -95,7 +95,7 @@ class TrainingCargo(Cargo):
 
     def requests(self, job: str, run: Run, place: Place, left: Iterable[int] = ()) -> Sequence[Request]:  # noqa: ARG002
         """As the SageMaker SDK does it; but the code always comes by a channel too: none need fetch it."""
-        keys = Keys(place.root, run.id)
+        keys = Keys(place.root, run.id, self.settings.s3_kms_key)
         source = keys.layer_file(self.sha256, SOURCE_FILE)
         folders = [channel(name, keys.folder(sha256)) for name, sha256 in self.orders.folders.items()]
         is_isolated = self.settings.enable_network_isolation

@@ -45,21 +45,20 @@ class Loader:
 
         :raises smexec.errors.SmexecError: it cannot be
         """
-        keys = Keys(place.root, self._run.id)
+        keys = Keys(place.root, self._run.id, freight.settings.s3_kms_key)
         if isinstance(freight, Batch):
             return await self._load_batch(job, freight, keys)
         for layer in freight.layers:
-            await self._share_layer(keys, layer, freight.settings.s3_kms_key)
+            await self._share_layer(keys, layer)
         return freight.cargo(job)
 
     async def _load_batch(self, job: str, batch: Batch, keys: Keys) -> Cargo:
         layer = await in_thread(lambda: worker_layer(protocol.WORKER_FILE))
-        kms_key = batch.settings.s3_kms_key
-        await self._share_layer(keys, layer, kms_key)
-        if kms_key:
-            await self._share(keys.run_key, self._run.key.hex().encode(), kms_key)
+        await self._share_layer(keys, layer)
+        if keys.kms_key:
+            await self._share(keys.run_key, self._run.key.hex().encode(), keys.kms_key)
         assembly = await in_thread(lambda: self._assemble(job, batch))
-        await self._upload(keys, job, assembly, kms_key)
+        await self._upload(keys, job, assembly)
         has = {"shares": bool(assembly.shared), "takes": bool(assembly.values)}
         return BatchCargo(job, batch.settings, batch.function, layer.sha256, **has)
 
@@ -75,7 +74,8 @@ class Loader:
         assembly.body = protocol.seal(self._run.key, protocol.batch_purpose(job), assembly.body)
         return assembly
 
-    async def _upload(self, keys: Keys, job: str, assembly: Assembly, kms_key: str | None) -> None:
+    async def _upload(self, keys: Keys, job: str, assembly: Assembly) -> None:
+        kms_key = keys.kms_key
         works = [partial(s3.put, self._aws, keys.batch(job), assembly.body, kms_key)]
         for digest, section in assembly.shared.items():
             works.append(partial(self._share, keys.shared + digest, section, kms_key))
@@ -88,9 +88,9 @@ class Loader:
                 works.append(partial(s3.put, self._aws, uri, [manifest], kms_key))
         await together(works, len(works))
 
-    async def _share_layer(self, keys: Keys, layer: Layer | Folder, kms_key: str | None) -> None:
+    async def _share_layer(self, keys: Keys, layer: Layer | Folder) -> None:
         works = [
-            partial(self._share, keys.layer_file(layer.sha256, name), content, kms_key)
+            partial(self._share, keys.layer_file(layer.sha256, name), content, keys.kms_key)
             for name, content in layer.files.items()
         ]
         await together(works, _FILES_AT_ONCE)

@@ -80,6 +80,15 @@ def test_every_key_there_is() -> None:
     assert keys.output_file("job", "x") == "s3://b/p/runs/run1/output/job/output/data/x"
 
 
+def test_what_another_key_has_encrypted_lies_elsewhere() -> None:
+    keys = [Keys("s3://b/p", "run1", kms_key) for kms_key in (None, "alias/ours", "alias/theirs")]
+    assert len({each.worker_file("d1") for each in keys}) == 3
+    for each in keys:
+        assert each.worker_file("d1").startswith("s3://b/p/layers/")
+        assert each.worker_file("d1").endswith("/d1/worker.pyz")
+        assert each.folder("d1") + "a/b" == each.layer_file("d1", "a/b")
+
+
 def test_files_are_called_what_the_worker_calls_them() -> None:
     """A channel's S3Uri that names one object lands as that file."""
     keys = Keys("s3://b", "r")

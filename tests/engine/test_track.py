@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smexec import Future, SageMakerExecutor, errors
+from smexec import Future, Processing, SageMakerExecutor, Script, errors
 from smexec.engine import track
 from smexec.testing import LocalService
 
@@ -131,17 +131,44 @@ def test_a_job_without_network_gives_its_outcome_with_its_output(service: LocalS
         assert executor.submit(pow, 2, 3).result(60) == 8
 
 
+def encrypted_with(service: LocalService, prefix: str) -> dict[str, str | None]:
+    """Key of an object → KMS key."""
+    s3 = service.client("s3")
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=service.bucket, Prefix=prefix)["Contents"]]
+    return {key: s3.head_object(Bucket=service.bucket, Key=key).get("SSEKMSKeyId") for key in keys}
+
+
 def test_a_kms_key_encrypts_all_that_is_written(service: LocalService) -> None:
     kms = service.client("kms").create_key()["KeyMetadata"]["Arn"]
     with SageMakerExecutor(s3_kms_key=kms, s3_root_uri=f"s3://{service.bucket}/kms") as executor:
         future = executor.submit(pow, 2, 3)
         assert future.result(60) == 8
-    s3 = service.client("s3")
-    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=service.bucket, Prefix="kms/")["Contents"]]
-    written = {key: s3.head_object(Bucket=service.bucket, Key=key).get("SSEKMSKeyId") for key in keys}
+    written = encrypted_with(service, "kms/")
     assert set(written.values()) == {kms}, written
     job = service.client("sagemaker").describe_training_job(TrainingJobName=future.job_name)
     assert "smexec-key" not in job["HyperParameters"]
+
+
+def test_what_was_uploaded_without_a_kms_key_is_uploaded_again_with_one(
+    service: LocalService, tmp_path: Path
+) -> None:
+    kms = service.client("kms").create_key()["KeyMetadata"]["Arn"]
+    (tmp_path / "train.sh").write_text("")
+    (tmp_path / "data.csv").write_text("1\n")
+    script = Script(
+        tmp_path / "train.sh",
+        inputs={"train": tmp_path / "data.csv"},
+        container_entry_point=["sh", "-c", "cat /opt/ml/input/data/train/data.csv"],
+    )
+    report = Processing(tmp_path / "train.sh", inputs={"data": tmp_path / "data.csv"})
+    for key in (None, kms):
+        with SageMakerExecutor(2, s3_kms_key=key, s3_root_uri=f"s3://{service.bucket}/later") as executor:
+            for future in (executor.submit(abs, -1), executor.submit(script), executor.submit(report)):
+                future.result(60)
+    layers = encrypted_with(service, "later/layers/")
+    names = sorted(name.rpartition("/")[2] for name in layers)
+    assert names == sorted(2 * ["worker.pyz", "sourcedir.tar.gz", "data.csv", "train.sh"])
+    assert [list(layers.values()).count(key) for key in (None, kms)] == [4, 4], layers
 
 
 def test_a_call_may_be_stopped_while_it_is_landing(service: LocalService) -> None:
