@@ -19,10 +19,11 @@ from smexec.core import packing
 from smexec.core import settings as table
 from smexec.core.errand import Errand
 from smexec.core.packing import Kind
-from smexec.core.work import Call, Dependency, Function, Pickled
+from smexec.core.settings import Settings
+from smexec.core.work import Call, Dependency
 from smexec.engine.engine import Engine
 from smexec.engine.flight import Ticket
-from smexec.future import Future
+from smexec.future import Future, once
 from smexec.program import Program
 from smexec.results import Arguments, How, OfValues, Options, Results
 
@@ -88,18 +89,19 @@ class SageMakerExecutor(Executor):
         """Run ``fn(*args, **kwargs)`` as a job; or a program (:class:`smexec.Script`, …) with what it takes.
 
         The function and its arguments are pickled here and now, large arrays by reference: do not change
-        those before the call has started. Where an event loop runs on this thread, arguments of more than
-        4 MB are pickled on another one, and that they cannot be is the future's exception.
+        those before the call has started; nor the files here that are inputs of a program. Where an event
+        loop runs on this thread, arguments of more than 4 MB are pickled on another one, and so is a program
+        read. That this cannot be done is the future's exception then.
 
         :raises smexec.errors.CallNotPicklable: the function or an argument cannot be sent
         :raises smexec.errors.ScriptError: the same of a program
         :raises RuntimeError: after ``shutdown``
         """
+        settings = self._settings
         if isinstance(fn, Program):
             self._engine.check_process()
-            return self._submit(fn.prepare(self._settings)(args, kwargs))
+            return self._submit_made(lambda: fn.prepare(settings)(args, kwargs), reads=True)
         caller = pickling.calling_module(sys._getframe(1))  # noqa: SLF001
-        settings = self._settings
         limit = settings.calls_per_job
         kind = Kind(group="submit", limit=limit, linger=_LINGER if limit > 1 else 0.0)
         self._engine.check_process()
@@ -110,7 +112,7 @@ class SageMakerExecutor(Executor):
             arguments = dump(most=_QUICK if awaiting.in_async_code() else None)
             return self._submit(Call(function, arguments, settings, kind))
         except pickling.TooLarge:
-            return self._submit_later(function, dump, kind)
+            return self._submit_later(lambda: Call(function, dump(), settings, kind))
 
     def _submit(self, call: Call | Errand) -> Future[Any]:
         ticket = Ticket()
@@ -118,11 +120,15 @@ class SageMakerExecutor(Executor):
         self._engine.submit(call, future, ticket)
         return future
 
-    def _submit_later(self, function: Function, dump: Callable[[], Pickled], kind: Kind) -> Future[Any]:
-        """What takes long to pickle, without keeping this thread waiting."""
-        ticket, settings = Ticket(), self._settings
+    def _submit_made(self, make: Callable[[], Call | Errand], *, reads: bool) -> Future[Any]:
+        """:param reads: to make it files may be read, which no event loop is kept waiting for"""
+        return self._submit_later(make) if reads and awaiting.in_async_code() else self._submit(make())
+
+    def _submit_later(self, make: Callable[[], Call | Errand]) -> Future[Any]:
+        """What takes long to make, without keeping this thread waiting."""
+        ticket = Ticket()
         future: Future[Any] = Future(self._engine, ticket)
-        self._engine.submit_later(lambda: Call(function, dump(), settings, kind), future, ticket)
+        self._engine.submit_later(make, future, ticket)
         return future
 
     # What the standard library's stubs do for the built-in map, which executors there have to do without.
@@ -210,10 +216,11 @@ class SageMakerExecutor(Executor):
         self._engine.check_process()
         kind = self._kind_of_map(how, arguments)
         if isinstance(fn, Program):
-            make: Make = fn.prepare(self._settings)
+            make = _make_of_program(fn, self._settings)
         else:
             make = self._make_of(fn, kind, still=arguments.still and how.buffersize is None, caller=caller)
-        results: Results[T] = Results(functools.partial(_submit_to, weakref.ref(self), make), arguments, how)
+        submit = functools.partial(_submit_to, weakref.ref(self), make, isinstance(fn, Program))
+        results: Results[T] = Results(submit, arguments, how)
         self._engine.flush(kind)
         return results
 
@@ -293,14 +300,26 @@ def _dependency(
 
 
 def _submit_to(
-    executor: weakref.ref[SageMakerExecutor], make: Make, args: tuple[Any, ...]
+    executor: weakref.ref[SageMakerExecutor], make: Make, reads: bool, args: tuple[Any, ...]
 ) -> Future[Any] | None:
     """One more call of a ``map``, whose results must not keep the executor alive."""
     alive = executor()
     if alive is None:
         return None
     alive._engine.check_process()  # noqa: SLF001
-    return alive._submit(make(args, {}))  # noqa: SLF001
+    return alive._submit_made(functools.partial(make, args, {}), reads=reads)  # noqa: SLF001
+
+
+def _make_of_program(program: Program[Any], settings: Settings) -> Make:
+    """What makes its calls. In async code it is read as the first of them is made."""
+    if not awaiting.in_async_code():
+        return program.prepare(settings)
+    prepared = once(lambda: program.prepare(settings))
+
+    def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
+        return prepared()(args, kwargs)
+
+    return make
 
 
 def _signature() -> inspect.Signature:

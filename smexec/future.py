@@ -135,14 +135,14 @@ class Future(concurrent.futures.Future[T]):
             return None
         self._check_process()
         ticket = self._ticket if self._engine is engine else None
-        return Dependency(self, lambda: ticket.stored if ticket else None, _once(lambda: dump(self.result())))
+        return Dependency(self, lambda: ticket.stored if ticket else None, once(lambda: dump(self.result())))
 
     def _check_process(self) -> None:
         if self._engine and not self.done():
             self._engine.check_process()
 
 
-def _once(make: Callable[[], T]) -> Callable[[], T]:
+def once(make: Callable[[], T]) -> Callable[[], T]:
     """Makes it when it is first asked for; whoever asks meanwhile waits for the same."""
     making, made = threading.RLock(), functools.cache(make)
 

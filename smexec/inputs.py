@@ -43,8 +43,18 @@ class Inputs(NamedTuple):
         return cls(*inputs)
 
     def read(self) -> dict[str, Folder]:
-        """What lies here, as it is now."""
-        return {name: sources.data(path) for name, path in self.local.items()}
+        """What lies here, as it is now.
+
+        :raises ScriptError: there is nothing
+        """
+        return {name: _read(name, path) for name, path in self.local.items()}
+
+
+def _read(name: str, path: Path) -> Folder:
+    try:
+        return sources.data(path)
+    except ScriptError as error:
+        raise ScriptError(f"inputs={{{name!r}: {str(path)!r}}}: {error}") from None
 
 
 def _is_uri(source: str | Path) -> bool:

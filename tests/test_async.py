@@ -8,18 +8,32 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from smexec import Future, SageMakerExecutor
-from smexec.errors import CallNotPicklable, JobStopped
+from smexec import Future, Processing, SageMakerExecutor
+from smexec.core.errand import Errand
+from smexec.core.settings import Settings
+from smexec.errors import CallNotPicklable, JobStopped, ScriptError
 from smexec.testing import LocalService
 
 both = pytest.mark.anyio
+
+
+class Slow(Processing):
+    """Takes as long to be read as the test wants."""
+
+    def __init__(self, gate: Path, **given: Any) -> None:
+        super().__init__(**given)
+        self._gate = gate
+
+    def prepare(self, base: Settings) -> Callable[[tuple[Any, ...], Mapping[str, Any]], Errand]:
+        self._gate.read_text()
+        return super().prepare(base)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -265,3 +279,25 @@ async def test_a_call_that_is_being_pickled_can_be_cancelled(smexec_service: Loc
         assert executor.submit(len, [MUCH, held]).cancel()
         held.let_go.set()
     assert smexec_service.requests()["sagemaker.CreateTrainingJob"] == 0
+
+
+@both
+async def test_no_loop_is_held_up_by_what_a_program_has_to_read(
+    smexec_service: LocalService, tmp_path: Path, gate: Path
+) -> None:
+    (tmp_path / "data.csv").write_text("1\n")
+    async with SageMakerExecutor(2) as executor:
+        report = Slow(gate, command=["true"], inputs={"data": tmp_path / "data.csv"})
+        future = executor.submit(report)
+        await anyio.to_thread.run_sync(gate.write_text, "go")
+        assert (await future).outputs == {}
+        results = executor.map(report, [[], []])  # which reads it once
+        await anyio.to_thread.run_sync(gate.write_text, "go")
+        assert [result.outputs async for result in results] == [{}, {}]
+
+
+@both
+async def test_what_is_wrong_with_a_program_is_the_futures_exception(executor: SageMakerExecutor) -> None:
+    future = executor.submit(Processing("none.sh"))
+    with pytest.raises(ScriptError, match=r"there is no file none\.sh"):
+        await future

@@ -318,6 +318,6 @@ def test_calls_that_wait_for_one_value_have_it_pickled_once() -> None:
         return len(made)
 
     everybody = threading.Event()
-    get = smexec.future._once(make)
+    get = smexec.future.once(make)
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(lambda _: get(), range(8))) == {1}

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import tracemalloc
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from smexec import Processing, SageMakerExecutor, Script, errors
+from smexec.core.settings import Settings
 from smexec.inputs import Inputs
 from smexec.testing import LocalService
 
@@ -45,6 +49,49 @@ def test_a_file_and_a_directory_are_channels(smexec_service: LocalService, tmp_p
     keys = [item["Key"] for item in listed]
     uploaded = sorted(key.rpartition("/layers/")[2].partition("/")[2] for key in keys)
     assert uploaded == [".gitignore", "a.csv", "deep/a.csv", "sourcedir.tar.gz"]
+
+
+@pytest.fixture
+def held(smexec_service: LocalService, gate: Path) -> Iterator[SageMakerExecutor]:
+    """Its one job is taken until the test writes to the gate."""
+    with SageMakerExecutor(1, s3_root_uri=f"s3://{smexec_service.bucket}/{uuid.uuid4()}") as executor:
+        executor.submit(gate.read_text)
+        yield executor
+
+
+def test_a_file_that_is_changed_while_its_call_waits(
+    held: SageMakerExecutor, gate: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data.csv").write_text("1\n")
+    future = held.submit(Processing(command=["true"], inputs={"data": tmp_path / "data.csv"}))
+    (tmp_path / "data.csv").write_text("2\n")
+    gate.write_text("")
+    with pytest.raises(errors.ScriptError, match=r"data\.csv was changed after it was submitted"):
+        future.result(60)
+
+
+def test_calls_that_wait_hold_no_input(held: SageMakerExecutor, gate: Path, tmp_path: Path) -> None:
+    path, size = tmp_path / "data.bin", 64 << 20
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    tracemalloc.start()
+    futures = [held.submit(Processing(command=["true"], inputs={"data": path})) for _ in range(4)]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(future.cancel() for future in futures)
+    gate.write_text("")
+    assert most < size
+
+
+def test_an_input_that_is_there_no_more(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "train.sh").touch()
+    for program in (
+        Script(tmp_path / "train.sh", inputs={"train": tmp_path / "data"}, image_uri="a:1"),
+        Processing(tmp_path / "train.sh", inputs={"train": tmp_path / "data"}),
+    ):
+        with pytest.raises(errors.ScriptError, match=r"inputs=\{'train': .*: there are no files in"):
+            program.prepare(Settings())
 
 
 def test_many_calls_upload_their_input_once(smexec_service: LocalService, tmp_path: Path) -> None:

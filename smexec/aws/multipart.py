@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import itertools
 import logging
 import mmap
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import anyio
 
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
+from smexec.aws.pieces import Content, pieces, size
 from smexec.aws.together import together
 from smexec.errors import AccessDenied, InvalidRequest, ServiceError
 from smexec.worker import parts
@@ -74,7 +76,7 @@ class Body:
 
 
 async def upload(
-    aws: Client, where: Where, content: Sequence[Buffer], extra: Mapping[str, Any], part: int, new: bool
+    aws: Client, where: Where, content: Content, extra: Mapping[str, Any], part: int, new: bool
 ) -> None:
     """Write an object in parts; of one that fails, nothing is left.
 
@@ -83,28 +85,37 @@ async def upload(
     :param new: only if there is none
     :raises InvalidRequest: with the code ``PreconditionFailed``: there is one
     """
-    total = parts.length(content)
+    total = size(content)
     created = await aws.call("s3", "CreateMultipartUpload", **where, **extra, ChecksumAlgorithm="CRC32")
     target: dict[str, Any] = {**where, "UploadId": created["UploadId"]}
     try:
-        sent = await _send(aws, target, parts.split(content, parts.part_size(total, part)))
+        sent = await _send(aws, target, pieces(content, parts.part_size(total, part)))
         await _complete(aws, target, sent, total, {"IfNoneMatch": "*"} if new else {})
     except BaseException:
         await _abort(aws, target)
         raise
 
 
-async def _send(aws: Client, target: Where, pieces: Iterator[list[memoryview]]) -> list[dict[str, Any]]:
+async def _send(aws: Client, target: Where, whole: AsyncIterator[list[memoryview]]) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
+    numbers, in_order = itertools.count(1), anyio.Lock()
 
-    async def send(number: int, views: list[memoryview]) -> None:
+    async def send_next() -> bool:
+        async with in_order:
+            views, number = await anext(whole, None), next(numbers)
+        if views is None:
+            return False
         checksum = await asyncio.to_thread(parts.checksum, views)
         part: dict[str, Any] = {"PartNumber": number, "ChecksumCRC32": checksum}
         answer = await aws.call("s3", "UploadPart", **target, **part, Body=Body(views))
         sent.append({**part, "ETag": answer["ETag"]})
+        return True
 
-    works = (functools.partial(send, *piece) for piece in enumerate(pieces, 1))
-    await together(works, parts.AT_A_TIME)
+    async def send_until_the_end() -> None:
+        while await send_next():
+            pass
+
+    await together([send_until_the_end] * parts.AT_A_TIME, parts.AT_A_TIME)
     return sorted(sent, key=lambda one: int(one["PartNumber"]))
 
 

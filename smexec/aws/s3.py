@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from smexec.aws import multipart
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
+from smexec.aws.pieces import Content, pieces, size
 from smexec.errors import InvalidRequest
-from smexec.worker.parts import SIZES, Sizes, length
+from smexec.worker.parts import SIZES, Sizes
 from smexec.worker.protocol import Buffer
 
 PAGE = 400  # names: to parse 1,000, the most there can be, would keep the loop busy for a tenth of a second
@@ -24,23 +25,24 @@ def split(uri: str) -> tuple[str, str]:
 async def put(
     aws: Client,
     uri: str,
-    content: Sequence[Buffer],
+    content: Content,
     kms_key: str | None = None,
     new: bool = False,
     sizes: Sizes = SIZES,
 ) -> None:
     """Write an object.
 
-    :param content: its bytes, one buffer after the other
     :param new: only if there is none (a conditional write): for objects named by their content
+    :raises ScriptError: the bytes of a file are not those that it is known by
     """
     where = _where(uri)
     extra: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
     try:
-        if length(content) < sizes.large:
+        if size(content) < sizes.large:
             condition: dict[str, Any] = {"IfNoneMatch": "*"} if new else {}
-            await aws.call("s3", "PutObject", **where, **extra, **condition, Body=b"".join(content))
-        elif not (new and await multipart.size_of(aws, where) == length(content)):
+            whole = b"".join([view async for piece in pieces(content, sizes.large) for view in piece])
+            await aws.call("s3", "PutObject", **where, **extra, **condition, Body=whole)
+        elif not (new and await multipart.size_of(aws, where) == size(content)):
             await multipart.upload(aws, where, content, extra, sizes.part, new)
     except InvalidRequest as error:
         if not (new and error.code == "PreconditionFailed"):

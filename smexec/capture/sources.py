@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from smexec.capture import files
 from smexec.capture.ignored import Rule, is_ignored, rules
 from smexec.core.training import SOURCE_FILE
 from smexec.core.work import Folder, Layer
@@ -42,11 +43,14 @@ def folder(program: str, directory: Path | None) -> Folder:
 
 
 def data(path: Path) -> Folder:
-    """A file, or all files below a directory: nothing of data is left out."""
-    if path.is_file():
-        return Folder({path.name: path.read_bytes()})
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return Folder({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
+    """A file, or all files below a directory: nothing of data is left out. They are read when uploaded.
+
+    :raises ScriptError: there are none, or something is neither a file nor a directory
+    """
+    found = {path.name: path} if path.is_file() else dict(_walk(path, "", None, ()))
+    if not found:
+        raise ScriptError(f"there are no files in {path}" if path.is_dir() else f"there is no {path}")
+    return Folder({name: files.known(found[name]) for name in sorted(found)})
 
 
 def _chosen(program: str, directory: Path | None) -> dict[str, Path]:
@@ -100,17 +104,20 @@ def _rules_in(directory: Path, folder: str) -> list[Rule]:
 
 
 def _walk(
-    directory: Path, folder: str, outer: list[Rule], above: tuple[Path, ...]
+    directory: Path, folder: str, outer: list[Rule] | None, above: tuple[Path, ...]
 ) -> Iterator[tuple[str, Path]]:
+    """:param outer: what stays out; None: nothing may, nor what is neither a file nor a directory"""
     real = directory.resolve()
     if real in above:
         raise ScriptError(f"{directory} is a link to a directory that it is in")
-    inner = [*outer, *_rules_in(directory, folder)]
+    inner = None if outer is None else [*outer, *_rules_in(directory, folder)]
     for entry in directory.iterdir() if directory.is_dir() else ():
         path, is_folder = folder + entry.name, entry.is_dir()
-        if entry.name == ".git" or is_ignored(path, inner, folder=is_folder):
+        if inner is not None and (entry.name == ".git" or is_ignored(path, inner, folder=is_folder)):
             continue
         if is_folder:
             yield from _walk(entry, f"{path}/", inner, (*above, real))
         elif entry.is_file():
             yield path, entry
+        elif inner is None:
+            raise ScriptError(f"{entry} is neither a file nor a directory, or a link to nothing")

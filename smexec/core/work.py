@@ -144,19 +144,35 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file here, which is read as it is uploaded.
+
+    :ivar sha256: the digest of its bytes when it was submitted, in hex: what it is known by
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Folder:
     """Files that jobs download together, each by its own path: what archives are where nothing unpacks them.
 
     :ivar files: content by path
     """
 
-    files: Mapping[str, bytes] = dataclasses.field(repr=False)
+    files: Mapping[str, bytes | File] = dataclasses.field(repr=False)
 
     @functools.cached_property
     def sha256(self) -> str:
         """A digest of paths and contents, in hex: the folder's name."""
-        lines = [f"{hashlib.sha256(self.files[path]).hexdigest()} {path}\0" for path in sorted(self.files)]
+        lines = [f"{_sha256(self.files[path])} {path}\0" for path in sorted(self.files)]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _sha256(content: bytes | File) -> str:
+    return content.sha256 if isinstance(content, File) else hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from smexec.aws.client import Client
+from smexec.core.errand import Errand
 from smexec.core.lifecycle import StopWanted
 from smexec.core.market import Market, Trail
 from smexec.core.packing import Kind, Packer, share
@@ -29,6 +30,7 @@ from smexec.engine.track import Tracker, same
 from smexec.errors import JobStopped, SmexecError
 
 _AT_ONCE = 1_000  # things that were posted and are done before others have their turn
+_PREPARED_AT_ONCE = 4  # calls; the loop's other threads land some meanwhile
 
 
 class Crew:
@@ -54,6 +56,7 @@ class Crew:
         self._post = post
         self._packer: Packer[Passenger] = Packer()
         self._numbers = itertools.count(1)
+        self._preparing = asyncio.Semaphore(_PREPARED_AT_ONCE)
         self._in_flight = 0  # jobs that are being created or watched
         self._closing = False
         self._look = asyncio.Event()
@@ -93,7 +96,7 @@ class Crew:
         else:
             self._packer.add(passenger, call.kind, call.size, anyio.current_time())
 
-    def prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
+    def prepare(self, passenger: Passenger, make: Callable[[], Call | Errand]) -> None:
         """A new call that takes long to make."""
         self._tasks.start_soon(self._prepare, passenger, make)
 
@@ -144,9 +147,10 @@ class Crew:
 
     # -- from queue to landing -------------------------------------------------------------------------
 
-    async def _prepare(self, passenger: Passenger, make: Callable[[], Call]) -> None:
+    async def _prepare(self, passenger: Passenger, make: Callable[[], Call | Errand]) -> None:
         try:
-            passenger.call = await in_thread(make)
+            async with self._preparing:
+                passenger.call = await in_thread(make)
         except DependencyCancelled:
             await in_thread(passenger.future.cancel)
             self.withdraw(passenger.ticket)

@@ -79,7 +79,7 @@ class Engine:
         self._post(lambda crew: crew.take(passenger))
 
     def submit_later(
-        self, prepare: Callable[[], Call], future: concurrent.futures.Future[Any], ticket: Ticket
+        self, prepare: Callable[[], Call | Errand], future: concurrent.futures.Future[Any], ticket: Ticket
     ) -> None:
         """The same for a call that takes long to make: it is made on a thread."""
         passenger = self._admit(Passenger(None, future, ticket))

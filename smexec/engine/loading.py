@@ -20,12 +20,13 @@ from smexec.core.assembly import Assembly, assemble
 from smexec.core.cargo import BatchCargo, Cargo
 from smexec.core.errand import Errand
 from smexec.core.run import Keys, Run
-from smexec.core.work import Batch, Folder, Function, Layer, Place
+from smexec.core.work import Batch, File, Folder, Function, Layer, Place
 from smexec.engine.loop import in_thread
 from smexec.worker import protocol
+from smexec.worker.parts import SIZES
 from smexec.worker.protocol import Buffer
 
-_FILES_AT_ONCE = 16  # small ones
+_FILES_AT_ONCE = 16  # small ones; of the others one at a time is in memory, or eight parts of it
 
 Span: TypeAlias = tuple[int, int]  # where memory begins, bytes
 Known: TypeAlias = "tuple[weakref.ref[Any], str]"  # what lives while the memory does, the digest
@@ -39,6 +40,7 @@ class Loader:
         self._run = run
         self._digests = Digests()
         self._shared: dict[str, anyio.Event] = {}  # URIs of what jobs share: set once it is there
+        self._large = anyio.Lock()
 
     async def load(self, job: str, freight: Batch | Errand, place: Place) -> Cargo:
         """Upload what a job works on, unless it is there.
@@ -90,12 +92,19 @@ class Loader:
 
     async def _share_layer(self, keys: Keys, layer: Layer | Folder) -> None:
         works = [
-            partial(self._share, keys.layer_file(layer.sha256, name), content, keys.kms_key)
+            partial(self._share_file, keys.layer_file(layer.sha256, name), content, keys.kms_key)
             for name, content in layer.files.items()
         ]
         await together(works, _FILES_AT_ONCE)
 
-    async def _share(self, uri: str, content: Buffer, kms_key: str | None) -> None:
+    async def _share_file(self, uri: str, content: bytes | File, kms_key: str | None) -> None:
+        if isinstance(content, File) and content.size > SIZES.part:
+            async with self._large:
+                await self._share(uri, content, kms_key)
+        else:
+            await self._share(uri, content, kms_key)
+
+    async def _share(self, uri: str, content: Buffer | File, kms_key: str | None) -> None:
         """Upload once, whoever else wants it uploaded at the same time."""
         there = self._shared.get(uri)
         if there is not None:
@@ -104,7 +113,8 @@ class Loader:
                 return
         there = self._shared[uri] = anyio.Event()
         try:
-            await s3.put(self._aws, uri, [content], kms_key, new=True)
+            whole = content if isinstance(content, File) else [content]
+            await s3.put(self._aws, uri, whole, kms_key, new=True)
         except BaseException:
             del self._shared[uri]  # whoever waits tries himself
             raise

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import tracemalloc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from smexec.aws import s3
 from smexec.aws.client import Client
 from smexec.aws.multipart import Body
-from smexec.errors import AccessDenied, BucketNotFound, InvalidRequest
+from smexec.core.work import File
+from smexec.errors import AccessDenied, BucketNotFound, InvalidRequest, ScriptError
 from smexec.testing import LocalService
 from smexec.worker.parts import AT_A_TIME, SIZES, Sizes
 from smexec.worker.protocol import Buffer
@@ -170,6 +173,49 @@ def test_an_upload_that_is_there_no_more_was_completed(
         ask(s3.put, uri, [CONTENT + b"more"], sizes=SMALL)
 
 
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    path = tmp_path / "data"
+    path.write_bytes(CONTENT)
+    return File(str(path), LARGE, hashlib.sha256(CONTENT).hexdigest())
+
+
+@pytest.mark.parametrize("sizes", [SMALL, SIZES])
+def test_a_file_is_read_as_it_is_sent(ask: Ask, uri: str, file: File, sizes: Sizes) -> None:
+    ask(s3.put, uri, file, sizes=sizes)
+    assert ask(s3.get, uri) == CONTENT
+
+
+def test_a_file_without_a_byte(ask: Ask, uri: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    ask(s3.put, uri, File(str(tmp_path / "empty"), 0, hashlib.sha256().hexdigest()))
+    assert ask(s3.get, uri) == b""
+
+
+@pytest.mark.parametrize("sizes", [SMALL, SIZES])
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"!", CONTENT[:-1], None], ids=["changed", "cut", "gone"])
+def test_a_file_that_is_another_is_not_written(
+    ask: Ask, uri: str, file: File, sizes: Sizes, content: bytes | None, left: Callable[[], list[Any]]
+) -> None:
+    if content is None:
+        Path(file.path).unlink()
+    else:
+        Path(file.path).write_bytes(content)
+    with pytest.raises(ScriptError, match=f"{file.path} (was changed|cannot be read)"):
+        ask(s3.put, uri, file, sizes=sizes)
+    assert left() == []
+    assert ask(s3.get, uri) is None
+
+
+def test_what_is_added_to_a_file_is_not_sent(ask: Ask, uri: str, file: File) -> None:
+    Path(file.path).write_bytes(CONTENT + b"more")
+    ask(s3.put, uri, file, sizes=SMALL)
+    assert ask(s3.get, uri) == CONTENT
+
+
 def test_no_bucket(ask: Ask) -> None:
     with pytest.raises(BucketNotFound):
         ask(s3.put, "s3://no-such-bucket/x", [CONTENT], sizes=SMALL)
@@ -255,6 +301,23 @@ def test_pieces_are_of_one_object(ask: Ask, uri: str) -> None:
 
 
 # -- memory --------------------------------------------------------------------------------------------------
+
+
+def test_of_a_file_only_what_is_under_way_is_in_memory(ask: Ask, uri: str, tmp_path: Path) -> None:
+    path, size = tmp_path / "data", 96 * MIB
+    with path.open("wb") as stream:
+        stream.truncate(size)
+    file = File(str(path), size, hashlib.sha256(bytes(size)).hexdigest())
+
+    async def peak(aws: Client) -> int:
+        await s3.put(aws, uri, [b""])  # all is imported
+        tracemalloc.start()
+        await s3.put(aws, uri, file)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert ask(peak) < (AT_A_TIME + 1) * SIZES.part
 
 
 def test_a_large_payload_is_held_once(ask: Ask, uri: str) -> None:

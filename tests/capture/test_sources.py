@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smexec.capture.sources import folder, pack
-from smexec.core.work import Layer
+from smexec.capture.sources import data, folder, pack
+from smexec.core.work import Folder, Layer
 from smexec.errors import ScriptError
 
 
@@ -52,6 +52,46 @@ def test_a_link_into_itself_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "again").symlink_to(tmp_path)
     with pytest.raises(ScriptError, match="link"):
         pack("train.R", tmp_path)
+
+
+def test_nothing_of_data_is_left_out(tmp_path: Path) -> None:
+    for name in ("data", "data/.git", "elsewhere"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "data", **{".gitignore": "*", ".git/HEAD": "1", "a.csv": "2"})
+    write(tmp_path / "elsewhere", **{"b.csv": "3"})
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "c.csv").symlink_to(tmp_path / "elsewhere" / "b.csv")
+    names = [".git/HEAD", ".gitignore", "a.csv", "c.csv", "linked/b.csv"]
+    assert sorted(data(tmp_path / "data").files) == names
+    assert list(data(tmp_path / "elsewhere" / "b.csv").files) == ["b.csv"]
+
+
+def test_data_are_named_by_what_is_in_them(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, **{"a.csv": "1", "b.csv": "2"})
+    assert data(tmp_path / "one").sha256 == data(tmp_path / "other").sha256
+    assert data(tmp_path / "one").sha256 == Folder({"a.csv": b"1", "b.csv": b"2"}).sha256
+    write(tmp_path / "other", **{"b.csv": "3"})
+    assert data(tmp_path / "one").sha256 != data(tmp_path / "other").sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gone", "there is no .*gone"),
+        ("empty", "there are no files in .*empty"),
+        ("round", "is a link to a directory that it is in"),
+        ("dangling", "a link to nothing"),
+    ],
+)
+def test_data_that_cannot_be_had_are_said_to_be(tmp_path: Path, name: str, said: str) -> None:
+    for directory in ("empty", "round", "dangling"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "round" / "again").symlink_to(tmp_path / "round")
+    (tmp_path / "dangling" / "a.csv").symlink_to(tmp_path / "gone")
+    with pytest.raises(ScriptError, match=said):
+        data(tmp_path / name)
 
 
 FILES = ["a", "b.csv", "d/a", "d/b.csv", "d/e/a", "d/e/!c", "x y", "d/e/f/[z]"]
