@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from smexec.cli.running import interruptible
 
 app = typer.Typer(name="image", help="Images for scripts, in any language.", no_args_is_help=True)
 
@@ -61,16 +60,6 @@ def check(
         raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM is what Ctrl-C is: it cleans up."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _split(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
@@ -102,7 +91,7 @@ def build(
     """Build an image of a directory: smexec image build r/ --repository my-r:1 --push."""
     from smexec.images import build as begin
 
-    with _terminable():
+    with interruptible():
         image = begin(
             directory,
             repository=repository,

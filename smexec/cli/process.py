@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from smexec.cli import options
+from smexec.cli import options, running
 
 
 def process(
@@ -26,7 +26,8 @@ def process(
     """Run a script in any language: smexec process report.R --output html -- --year 2025.
 
     It reads /opt/ml/processing/input/NAME and writes /opt/ml/processing/output/NAME. Where its outputs are is
-    printed, a line of JSON. Settings that are not given come from the environment: SMEXEC_ROLE, ...
+    printed, a line of JSON. Ctrl-C stops it. Settings that are not given come from the environment:
+    SMEXEC_ROLE, ...
     """
     from smexec import Processing, SageMakerExecutor
 
@@ -40,5 +41,4 @@ def process(
     settings = options.given(
         image_uri=image_uri, instance_type=instance_type, role=role, s3_root_uri=s3_root_uri
     )
-    with SageMakerExecutor(1, **settings) as executor:
-        options.report(executor.starmap(program, [()], return_exceptions=True))
+    running.run(SageMakerExecutor(1, **settings), program, [()])

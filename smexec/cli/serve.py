@@ -57,7 +57,10 @@ def _read(data: str) -> bytes:
     if data == "-":
         return sys.stdin.buffer.read()
     if data.startswith("@"):
-        return Path(data[1:]).read_bytes()
+        try:
+            return Path(data[1:]).read_bytes()
+        except OSError as error:
+            raise typer.BadParameter(str(error), param_hint="DATA") from None
     return data.encode()
 
 

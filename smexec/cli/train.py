@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smexec.cli import options
+from smexec.cli import options, running
 
 GRID = "A hyperparameter, NAME=VALUE. Several values of a name make a grid."
 
@@ -30,7 +30,8 @@ def train(
 ) -> None:
     """Train with a script in any language: smexec train train.R -p rounds=100 -p rounds=1000.
 
-    A job for each combination of parameters. What each has left is printed as it ends, a line of JSON.
+    A job for each combination of parameters. What each has left is printed as it ends, a line of JSON. Ctrl-C
+    stops them.
     Settings that are not given come from the environment: SMEXEC_ROLE, ...
     """
     from smexec import SageMakerExecutor, Script
@@ -45,8 +46,7 @@ def train(
     settings = options.given(
         image_uri=image_uri, instance_type=instance_type, role=role, s3_root_uri=s3_root_uri
     )
-    with SageMakerExecutor(workers, **settings) as executor:
-        options.report(executor.map(program, combinations, ordered=False, return_exceptions=True))
+    running.run(SageMakerExecutor(workers, **settings), program, ((one,) for one in combinations))
 
 
 def grid(parameters: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:

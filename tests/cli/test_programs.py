@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +86,66 @@ def test_a_report_is_made(directory: Path, smexec_service: LocalService) -> None
     bucket, _, prefix = json.loads(written)["outputs"]["out"].removeprefix("s3://").partition("/")
     answer = smexec_service.client("s3").get_object(Bucket=bucket, Key=f"{prefix}/said")
     assert answer["Body"].read() == b"--year 2025"
+
+
+# Says by the gate that it runs, and runs until it is told to end; or, told so, on.
+HOLD = """
+import pathlib, signal, sys
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[-1]).write_text("runs")
+while True:
+    signal.pause()
+"""
+
+
+@contextlib.contextmanager
+def interrupted(gate: Path, number: int, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The program as a process, which was sent a signal while its job ran."""
+    command = [sys.executable, "-c", "from smexec.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert gate.read_text() == "runs"
+        process.send_signal(number)
+        yield process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("command", ["train", "process"])
+def test_an_interrupt_stops_the_job(
+    directory: Path, smexec_service: LocalService, gate: Path, command: str, number: int
+) -> None:
+    (directory / "hold.py").write_text(HOLD)
+    more = ["-p", f"gate={gate}"] if command == "train" else ["--", str(gate)]
+    with interrupted(gate, number, command, "hold.py", "--image-uri", "mine:1", *more) as process:
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.startswith("smexec: stopping 1 of the jobs")
+    assert "Traceback" not in said
+    jobs = smexec_service.client("sagemaker")
+    kind = {"train": "Training", "process": "Processing"}[command]
+    listed = getattr(jobs, f"list_{kind.lower()}_jobs")(NameContains="hold")[f"{kind}JobSummaries"]
+    assert {job[f"{kind}JobStatus"] for job in listed} == {"Stopped"}
+
+
+def test_a_second_interrupt_leaves_at_once(directory: Path, smexec_service: LocalService, gate: Path) -> None:
+    (directory / "hold.py").write_text(HOLD)
+    arguments = ["process", "hold.py", "--image-uri", "mine:1", "--", "deaf", str(gate)]
+    with interrupted(gate, signal.SIGINT, *arguments) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("smexec: stopping")
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert said == ""
+    sagemaker = smexec_service.client("sagemaker")
+    (job, *_) = sagemaker.list_processing_jobs(NameContains="hold")["ProcessingJobSummaries"]
+    smexec_service.kill(job["ProcessingJobName"])
+
+
+def test_data_that_are_not_there() -> None:
+    result = CliRunner().invoke(app, ["predict", "name", "@nofile"])
+    assert result.exit_code == 2
+    assert "No such file or directory: 'nofile'" in result.output
 
 
 def test_a_parameter_without_a_value_is_refused() -> None:
