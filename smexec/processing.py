@@ -11,6 +11,7 @@ from typing import Any
 
 from smexec.capture import sources
 from smexec.core import checks, processing
+from smexec.core.command import arguments as texts_of
 from smexec.core.errand import Errand
 from smexec.core.processing import Orders, ProcessingResult
 from smexec.core.settings import Settings
@@ -70,18 +71,18 @@ class Processing(Program[ProcessingResult]):
         command: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
-        self._program = None if program is None else Path(program).as_posix()
         self._source_dir = None if source_dir is None else Path(source_dir)
+        self._program = None if program is None else sources.name_in(self._source_dir, program)
         self._settings = settings
         processing.check_settings(check_settings(settings, _TRAINING_ONLY, "Processing Job"))
-        start = self._start(None if command is None else processing.arguments(_items(command, "command")))
-        self._has_command = bool(command)
+        start = self._start(None if command is None else texts_of(_items(command, "command")))
+        self._command = command
         for name in inputs or ():
             _check_input(name)
         self._inputs = Inputs.of(inputs)
         self._orders = dataclasses.replace(
             start,
-            arguments=processing.arguments([*start.arguments, *_items(arguments, "arguments")]),
+            arguments=texts_of([*start.arguments, *_items(arguments, "arguments")]),
             inputs=[
                 *({"InputName": name, **members} for name, members in self._inputs.given.items()),
                 *(processing.input_from(name, uri) for name, uri in self._inputs.remote.items()),
@@ -102,7 +103,7 @@ class Processing(Program[ProcessingResult]):
             inputs[processing.CODE_INPUT] = sources.folder(self._program, self._source_dir)
 
         def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
-            texts = processing.arguments([*self._orders.arguments, *_flat(args, kwargs)])
+            texts = texts_of([*self._orders.arguments, *_flat(args, kwargs)])
             orders = dataclasses.replace(self._orders, arguments=texts)
             return processing.errand(orders, settings, inputs, Path(self._program or "processing").stem)
 
@@ -125,7 +126,8 @@ class Processing(Program[ProcessingResult]):
 
     def _check_image(self, settings: Settings) -> None:
         """The stock images have Python and a shell."""
-        runs_there = self._has_command or (self._program or "").endswith((".py", ".sh"))
+        is_known = self._command is None and (self._program or "").endswith((".py", ".sh"))
+        runs_there = is_known or bool(self._command)
         if not (settings.image_uri or settings.is_local or runs_there):
             raise ScriptError(
                 f"the stock images do not run {self._program or 'programs of their own'}: give image_uri= "

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from smexec.capture.sources import pack
+from smexec.capture import sources
 from smexec.core import request, training
+from smexec.core.command import arguments
 from smexec.core.errand import Errand
 from smexec.core.settings import Settings
 from smexec.core.training import Orders
@@ -56,14 +57,14 @@ class Script(Program[TrainingResult]):
         container_arguments: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        self._program = Path(program).as_posix()
         self._source_dir = None if source_dir is None else Path(source_dir)
+        self._program = sources.name_in(self._source_dir, program)
         self._common = dict(hyperparameters or {})
         training.encode(self._common)  # an error belongs to the line that is wrong
         self._settings = settings
         check_settings(settings, SESSION, "Training Job")
-        if training.CODE_CHANNEL in (inputs or {}):
-            raise ScriptError("inputs={'code': …}: the script's code comes by the channel of this name")
+        training.check_channels(inputs or ())
+        training.check_metrics(metrics or {})
         self._inputs = Inputs.of(inputs)
         self._orders = Orders(
             program=self._program if self._source_dir else Path(program).name,
@@ -80,7 +81,7 @@ class Script(Program[TrainingResult]):
         """See :class:`Program`."""
         settings = settle(self._settings, base)
         self._check_image(settings)
-        source, inputs = pack(self._program, self._source_dir), self._inputs.read()
+        source, inputs = sources.pack(self._program, self._source_dir), self._inputs.read()
 
         def make(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Errand:
             texts = training.encode(_merged(self._common, args, kwargs))
@@ -113,4 +114,4 @@ def _merged(common: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[st
 def _command(items: Sequence[str], called: str) -> list[str]:
     if isinstance(items, str):
         raise ScriptError(f"{called}={items!r} is to be a list: a program and its arguments")
-    return list(items)
+    return arguments(items)

@@ -242,8 +242,9 @@ def test_the_stock_images_run_python_and_shell_scripts(directory: Path) -> None:
         Processing(name, source_dir=directory).prepare(settings)
     with pytest.raises(errors.ScriptError, match="image_uri"):
         Processing("fail.R", source_dir=directory).prepare(settings)
-    with pytest.raises(errors.ScriptError, match="image_uri"):
-        Processing().prepare(settings)
+    for program, command in ((None, None), ("report.py", ())):
+        with pytest.raises(errors.ScriptError, match="image_uri"):
+            Processing(program, source_dir=program and directory, command=command).prepare(settings)
     Processing("fail.R", source_dir=directory).prepare(settings_of({"image_uri": "r:1"}, {}))
 
 

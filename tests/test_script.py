@@ -205,7 +205,14 @@ def test_a_script_that_has_not_started_can_be_cancelled(
         ({"hyperparameters": {f"x{n}": n for n in range(97)}}, "at most 96"),
         ({"inputs": {"code": "s3://bucket/key"}}, "the script's code"),
         ({"inputs": {"train": "abalone.csv"}}, "s3://bucket"),
+        ({"inputs": {"my data": "s3://bucket/key"}}, "a channel's name"),
+        ({"inputs": {f"i{n}": "s3://bucket/key" for n in range(20)}}, "20 input channels at most"),
+        ({"metrics": {"": "x=(.*)"}}, "the name: it must be"),
+        ({"metrics": {"x": "x" * 501}}, "the regular expression: it must be"),
+        ({"metrics": {f"m{n}": "x=(.*)" for n in range(41)}}, "40 metrics at most"),
         ({"container_entry_point": "Rscript"}, "is to be a list"),
+        ({"container_arguments": [None]}, "no argument of a command line"),
+        ({"container_arguments": ["x" * 257]}, "256 characters"),
     ],
 )
 def test_what_a_script_cannot_have_is_said_where_it_is_given(given: dict[str, Any], said: str) -> None:

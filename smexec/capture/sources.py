@@ -18,6 +18,14 @@ _IGNORE = ".gitignore"
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 
 
+def name_in(directory: Path | None, program: str | Path) -> str:
+    """A program's path in its directory, where it may be given by its whole path; in none, as it is."""
+    path = Path(program)
+    if directory is not None and path.is_absolute() and path.is_relative_to(directory.absolute()):
+        path = path.relative_to(directory.absolute())
+    return path.as_posix()
+
+
 def pack(program: str, directory: Path | None) -> Layer:
     """The archive of a directory, or of the program alone.
 
@@ -66,6 +74,8 @@ def _missing(program: str, directory: Path | None) -> str:
         return f"there is no file {program}"
     if not directory.is_dir():
         return f"source_dir={str(directory)!r} is not a directory"
+    if Path(program).is_absolute() or ".." in Path(program).parts:
+        return f"{program} does not lie in source_dir={str(directory)!r}"
     if (directory / program).is_file():
         return f"{program} stays out of the archive of {directory}: a {_IGNORE} says so"
     return f"there is no {program} in source_dir={str(directory)!r}"

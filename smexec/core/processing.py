@@ -6,8 +6,6 @@ Where things are is the SageMaker SDK's convention: the code and the inputs belo
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -29,7 +27,6 @@ CODE = f"{INPUT}/{CODE_INPUT}"
 #: Settings that a Processing Job has no member for.
 IDLE = OF_TRAINING_JOBS
 LONGEST = 777_600  # seconds that one may run; this and what follows: the service's model
-_MOST_ITEMS, _ITEM = 100, re.compile(r"[^\r\n\x85\u2028\u2029]{0,256}")  # of ContainerArguments
 _VARIABLE_LIMIT = 256
 _INTERPRETERS = {".r": "Rscript", ".py": "python3", ".sh": "sh"}
 
@@ -197,26 +194,6 @@ def _interpreter(program: str) -> str:
             f"point, which then gets its path ({known} go without saying)"
         )
     return _INTERPRETERS[ending.lower()]
-
-
-def arguments(items: Iterable[Any]) -> list[str]:
-    """Arguments of a command line as texts.
-
-    :raises ScriptError: the service would not take them
-    """
-    texts = [_text(item) for item in items]
-    if len(texts) > _MOST_ITEMS:
-        raise ScriptError(f"a Processing Job takes {_MOST_ITEMS} arguments, and these are {len(texts)}")
-    return texts
-
-
-def _text(item: Any) -> str:
-    if isinstance(item, bool) or not isinstance(item, str | int | float | os.PathLike):
-        raise ScriptError(f"{item!r} is no argument of a command line: give texts and numbers")
-    text = os.fspath(item) if isinstance(item, os.PathLike) else str(item)
-    if not _ITEM.fullmatch(text):
-        raise ScriptError(f"an argument has at most 256 characters and no line breaks: {text!r}")
-    return text
 
 
 def check_settings(settings: Settings) -> None:

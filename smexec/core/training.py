@@ -7,6 +7,7 @@ hyperparameters tell where it lies and what of it is run, each encoded as JSON.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from smexec.core import checks
 from smexec.core.cargo import Cargo
 from smexec.core.errand import Errand
 from smexec.core.jobtype import TRAINING
@@ -29,7 +31,15 @@ from smexec.errors import JobError, ScriptError
 CODE_CHANNEL = "code"
 SOURCE_FILE = "sourcedir.tar.gz"
 _OWN = ("sagemaker_submit_directory", "sagemaker_program", "sagemaker_region", "sagemaker_job_name")
-_MOST, _NAME_LIMIT, _VALUE_LIMIT = 100, 256, 2500  # of HyperParameters, in the service's model
+_MOST, _NAME_LIMIT, _VALUE_LIMIT = (
+    100,
+    256,
+    2500,
+)  # of HyperParameters; this and what follows: botocore's model
+_MOST_CHANNELS, _CHANNEL = 20, re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MOST_METRICS = 40
+_metric_name = checks.text(255)
+_metric_regex = checks.text(500)
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,31 @@ def errand(
         layers=[source, *inputs.values()],
         cargo=partial(TrainingCargo, settings=settings, orders=orders, sha256=source.sha256, result=result),
     )
+
+
+def check_channels(names: Collection[str]) -> None:
+    """:raises ScriptError: the service would not take them, beside that of the code"""
+    if CODE_CHANNEL in names:
+        raise ScriptError("inputs={'code': …}: the script's code comes by the channel of this name")
+    if len(names) >= _MOST_CHANNELS:
+        raise ScriptError(f"a Training Job has {_MOST_CHANNELS} input channels at most, its code among them")
+    for name in names:
+        if not _CHANNEL.fullmatch(name):
+            raise ScriptError(
+                f"inputs={{{name!r}: …}}: a channel's name has letters, digits, . _ and -, at most 64"
+            )
+
+
+def check_metrics(metrics: Mapping[str, str]) -> None:
+    """:raises ScriptError: the service would not take them"""
+    if len(metrics) > _MOST_METRICS:
+        raise ScriptError(f"a Training Job has {_MOST_METRICS} metrics at most, and these are {len(metrics)}")
+    for name, regex in metrics.items():
+        for said, check, text in (("name", _metric_name, name), ("regular expression", _metric_regex, regex)):
+            try:
+                check(text)
+            except ValueError as error:
+                raise ScriptError(f"metrics={{{name!r}: {regex!r}}}: the {said}: {error}") from None
 
 
 def encode(hyperparameters: Mapping[Any, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smexec.capture.sources import data, folder, pack
+from smexec.capture.sources import data, folder, name_in, pack
 from smexec.core.work import Folder, Layer
 from smexec.errors import ScriptError
 
@@ -45,6 +45,23 @@ def test_a_script_that_is_ignored_is_said_to_be(tmp_path: Path) -> None:
     write(tmp_path, **{"train.R": "1", ".gitignore": "*.R"})
     with pytest.raises(ScriptError, match="stays out"):
         pack("train.R", tmp_path)
+
+
+def test_a_script_may_be_given_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "src" / "lib").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for directory in (Path("src"), tmp_path / "src"):
+        assert name_in(directory, tmp_path / "src" / "lib" / "train.R") == "lib/train.R"
+        assert name_in(directory, "train.R") == "train.R"
+    assert name_in(None, tmp_path / "train.R") == str(tmp_path / "train.R")
+
+
+def test_a_script_elsewhere_is_said_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    write(tmp_path, **{"train.R": "1"})
+    for program in (str(tmp_path / "train.R"), "../train.R"):
+        with pytest.raises(ScriptError, match="does not lie in"):
+            pack(program, tmp_path / "src")
 
 
 def test_a_link_into_itself_is_said_to_be_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from smexec import errors
 from smexec.core import processing
+from smexec.core.command import arguments
 from smexec.core.processing import IDLE, Orders, ProcessingCargo, ProcessingResult, input_from, output_to
 from smexec.core.run import Keys, Run
 from smexec.core.settings import SETTINGS, make
@@ -137,12 +138,12 @@ def test_an_ending_that_says_nothing_is_an_error() -> None:
 @given(st.lists(st.text(max_size=260) | st.integers() | st.floats(), max_size=110))
 def test_what_is_taken_as_arguments_the_service_takes(items: list[Any]) -> None:
     with contextlib.suppress(errors.ScriptError):
-        requested(Orders(arguments=processing.arguments(items)))
+        requested(Orders(arguments=arguments(items)))
 
 
 @given(st.lists(st.text("abc äöü-=%", max_size=256), max_size=100))
 def test_plain_texts_are_taken(items: list[str]) -> None:
-    assert processing.arguments(items) == items
+    assert arguments(items) == items
 
 
 # -- settings that Training Jobs take ------------------------------------------------------------------------
