@@ -75,7 +75,7 @@ def archive(context: Context, file: BinaryIO) -> None:
 
     :raises SettingsError: ``.dockerignore`` says what cannot be
     """
-    with zipfile.ZipFile(file, "w") as target:
+    with zipfile.ZipFile(file, "w", strict_timestamps=False) as target:
         target.write(context.dockerfile, context.dockerfile.name)
         with (
             target.open(ARCHIVE, "w", force_zip64=True) as member,

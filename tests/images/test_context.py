@@ -71,6 +71,13 @@ def test_modes_and_links_are_kept(directory: Path) -> None:
     assert "pipe" not in tar.getnames()
 
 
+def test_files_older_than_zip_files_can_tell_go_in(directory: Path) -> None:
+    os.utime(directory / "Dockerfile", (0, 0))
+    names, tar = packed(context(directory, []))
+    assert names == ["Dockerfile", ARCHIVE]
+    assert tar.getmember("Dockerfile").mtime == 0
+
+
 @pytest.mark.parametrize("flags", [["-f", "D"], ["--file", "D"], ["--file=D"], ["-f", "X", "-f", "D"]])
 def test_the_dockerfile_that_is_meant(
     directory: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch
