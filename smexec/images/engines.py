@@ -57,8 +57,9 @@ async def push(program: str, order: Order, uri: str, aws: Client) -> Image:
     """
     log = BuildLog(order.tell)
     with tempfile.TemporaryDirectory(prefix="smexec-") as directory:
-        environment = _logged_in(Path(directory), uri.partition("/")[0], await ecr.login(aws))
-        code = await _run([program, "push", uri], log.write, environment)
+        login = _logged_in(Path(directory), uri.partition("/")[0], await ecr.login(aws))
+        variables = {**os.environ, **await _daemon(program), **login}
+        code = await _run([program, "push", uri], log.write, variables)
     if code:
         raise log.failure(uri, f"{program} push: exit code {code}", _MORE_MEMORY)
     return Image(uri, await ecr.digest(aws, order.reference.name, order.reference.tag))
@@ -69,7 +70,16 @@ def _logged_in(directory: Path, registry: str, token: str) -> Mapping[str, str]:
     file = directory / "config.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps({"auths": {registry: {"auth": token}}}), encoding="ascii")
-    return {**os.environ, "DOCKER_CONFIG": str(directory), "REGISTRY_AUTH_FILE": str(file)}
+    return {"DOCKER_CONFIG": str(directory), "REGISTRY_AUTH_FILE": str(file)}
+
+
+async def _daemon(program: str) -> Mapping[str, str]:
+    """Variables that lead to the daemon that has the image: which one, the user's own configuration says."""
+    if program != "docker":
+        return {}
+    said: list[str] = []
+    code = await _run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], said.append)
+    return {"DOCKER_HOST": said[-1]} if said and not code else {}
 
 
 async def choose(using: str | None) -> str | None:

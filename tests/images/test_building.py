@@ -275,6 +275,28 @@ def test_what_docker_has_built_is_pushed(service: LocalService, begin: Begin, to
     assert base64.b64decode(registry[1]["auth"]).startswith(b"AWS:")
 
 
+@pytest.mark.parametrize(
+    ("configuration", "host"), [({"currentContext": "colima"}, "unix:///colima.sock"), ({}, "")]
+)
+def test_an_image_is_pushed_by_the_daemon_that_has_it(
+    service: LocalService,
+    begin: Begin,
+    told: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    configuration: dict[str, str],
+    host: str,
+) -> None:
+    """Which one that is, docker's own configuration says."""
+    (tmp_path / "config.json").write_text(json.dumps(configuration))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    service.fault("DescribeImages", "denied")  # there is no image: docker only plays
+    with pytest.raises(AccessDenied):
+        begin(using="docker", push=True).result()
+    assert (told / "host").read_text().strip() == host
+    assert json.loads((told / "config.json").read_text()).keys() == {"auths"}
+
+
 def test_cancelling_ends_docker(begin: Begin, directory: Path) -> None:
     instruct(directory, "RUN hang")
     up = threading.Event()
