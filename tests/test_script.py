@@ -200,6 +200,7 @@ def test_a_script_that_has_not_started_can_be_cancelled(
     ("given", "said"),
     [
         ({"hyperparameters": {"x": object()}}, "cannot be written as JSON"),
+        ({"hyperparameters": {"x": float("inf")}}, "x=inf cannot be written as JSON"),
         ({"hyperparameters": {"x": "a" * 2500}}, "2502 characters"),
         ({"hyperparameters": {"sagemaker_program": "x"}}, "smexec's own"),
         ({"hyperparameters": {f"x{n}": n for n in range(97)}}, "at most 96"),

@@ -221,7 +221,7 @@ def _name(name: Any) -> str:
 
 def _encoded(name: Any, value: Any) -> str:
     try:
-        text = json.dumps(value, default=_plain)
+        text = json.dumps(value, default=_plain, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ScriptError(f"hyperparameter {name}={value!r} cannot be written as JSON: {error}") from error
     if len(text) > _VALUE_LIMIT:
