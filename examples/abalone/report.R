@@ -4,7 +4,8 @@
 arguments <- commandArgs(trailingOnly = TRUE)
 digits <- if (length(arguments) == 2) as.integer(arguments[2]) else 1
 
-data <- read.csv("/opt/ml/processing/input/data/abalone.csv")
+processing <- file.path(Sys.getenv("SMEXEC_OPT_ML", "/opt/ml"), "processing")
+data <- read.csv(file.path(processing, "input", "data", "abalone.csv"))
 report <- aggregate(rings ~ sex, data, function(rings) c(animals = length(rings), mean = mean(rings)))
 report <- data.frame(
   sex = report$sex,
@@ -12,4 +13,4 @@ report <- data.frame(
   rings = round(report$rings[, "mean"], digits)
 )
 print(report)
-write.csv(report, "/opt/ml/processing/output/out/report.csv", row.names = FALSE)
+write.csv(report, file.path(processing, "output", "out", "report.csv"), row.names = FALSE)
