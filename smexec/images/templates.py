@@ -106,7 +106,8 @@ def init(
     :param purpose: "processing", "training", "serving", or "all"
     :param force: overwrite what is there
     :returns: what was written
-    :raises smexec.errors.ImageError: there is no such language or purpose, or a file is there already
+    :raises smexec.errors.ImageError: there is no such language or purpose, a file is there already, or
+        nothing can be written there
     """
     template = _choice(TEMPLATES, language, "language")
     purposes = purposes_of(purpose)
@@ -115,11 +116,18 @@ def init(
     existing = [str(path) for path in contents if path.exists()]
     if existing and not force:
         raise ImageError(f"{', '.join(existing)}: there already; with force they are overwritten")
-    for path, content in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-        path.chmod(0o755 if path.suffix in _EXECUTABLE else 0o644)
+    try:
+        for path, content in contents.items():
+            _write(path, content)
+    except OSError as error:
+        raise ImageError(f"{target} cannot be written: {error}") from error
     return list(contents)
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    path.chmod(0o755 if path.suffix in _EXECUTABLE else 0o644)
 
 
 def purposes_of(purpose: str) -> tuple[str, ...]:

@@ -85,6 +85,13 @@ def test_nothing_is_overwritten_unless_told(tmp_path: Path) -> None:
     assert "r-base-core" in (tmp_path / "Dockerfile").read_text()
 
 
+def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("")
+    for directory in (tmp_path / "r", tmp_path / "r" / "image"):
+        with pytest.raises(errors.ImageError, match="cannot be written"):
+            images.init("r", directory)
+
+
 def test_what_there_is_no_template_for_is_said(tmp_path: Path) -> None:
     with pytest.raises(errors.ImageError, match="'julia' is no language: r, python, any"):
         images.init("julia", tmp_path)
