@@ -67,7 +67,7 @@ class Trial:
         name = self._name("process")
         code = self._put(f"{name}/code/{program.name}", program.read_bytes())
         data = self._put(f"{name}/data/rows.csv", ROWS.encode())
-        out = {"S3Uri": self._uri(f"{name}/out"), "LocalPath": _OUT, "S3UploadMode": "EndOfJob"}
+        out = {"S3Uri": self._uri(f"{name}/out"), "LocalPath": f"{_OUT}/out", "S3UploadMode": "EndOfJob"}
         self.sagemaker.create_processing_job(
             ProcessingJobName=name,
             AppSpecification={"ImageUri": self._image, "ContainerArguments": [program.name]},

@@ -126,7 +126,7 @@ def _input(name: str, uri: str) -> dict[str, Any]:
 
 
 def _output(uri: str) -> dict[str, Any]:
-    members = {"S3Uri": uri, "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}
+    members = {"S3Uri": uri, "LocalPath": "/opt/ml/processing/output/out", "S3UploadMode": "EndOfJob"}
     return {"OutputName": "out", "S3Output": members}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from smexec.capture.sources import pack
 
-TOUCH = '#!/bin/sh\n. ./helper.sh\nhelp "$@" > /opt/ml/processing/output/said\n'
+TOUCH = '#!/bin/sh\n. ./helper.sh\nhelp "$@" > /opt/ml/processing/output/out/said\n'
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_a_program_that_was_handed_in_finds_its_neighbours(bench: Any, name: str
 
 def test_another_command_is_the_image_s(bench: Any) -> None:
     code = bench.put("none/readme.txt", "")
-    command = {"ContainerArguments": ["sh", "-c", "echo yes > /opt/ml/processing/output/said"]}
+    command = {"ContainerArguments": ["sh", "-c", "echo yes > /opt/ml/processing/output/out/said"]}
     job, out = bench.process(command, code)
     assert job["ProcessingJobStatus"] == "Completed"
     assert bench.text(f"{out}/said") == "yes\n"

@@ -60,7 +60,7 @@ pr_run(server, host = "0.0.0.0", port = port, docs = FALSE, quiet = TRUE)
 """
 REPORT = """
 arguments <- commandArgs(trailingOnly = TRUE)
-writeLines(arguments, file.path(opt_ml, "processing", "output", "arguments.txt"))
+writeLines(arguments, file.path(opt_ml, "processing", "output", "out", "arguments.txt"))
 if ("--fail" %in% arguments) stop("no such year")
 """
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from smexec import errors, images
+from smexec import Processing, SageMakerExecutor, errors, images
 from smexec.local.images import find_image
+from smexec.testing import LocalService
 
+HAS_R = pytest.mark.skipif(not shutil.which("Rscript"), reason="there is no R here")
 LANGUAGES = ("r", "python", "any")
 PURPOSES = ("processing", "training", "serving", "all")
 
@@ -90,6 +93,25 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     for directory in (tmp_path / "r", tmp_path / "r" / "image"):
         with pytest.raises(errors.ImageError, match="cannot be written"):
             images.init("r", directory)
+
+
+@pytest.mark.parametrize("language", [pytest.param("r", marks=HAS_R), "python", "any"])
+@pytest.mark.parametrize("command", [None, ()], ids=["by its interpreter", "by the image"])
+def test_the_example_of_a_processing_can_be_submitted(
+    smexec_service: LocalService, tmp_path: Path, language: str, command: tuple[str, ...] | None
+) -> None:
+    images.init(language, tmp_path / "image")
+    smexec_service.configure(image={"image:1": str(tmp_path / "image")})
+    (tmp_path / "rows.csv").write_text("length,rings\n0.5,9\n0.4,7\n")
+    (program,) = (tmp_path / "image" / "code").glob("process.*")
+    inputs, outputs = {"data": tmp_path / "rows.csv"}, {"out": None}
+    process = Processing(program, inputs=inputs, outputs=outputs, command=command, image_uri="image:1")
+    with SageMakerExecutor() as executor:
+        out = executor.submit(process).result(60).outputs["out"]
+    bucket, _, prefix = out.removeprefix("s3://").partition("/")
+    listed = smexec_service.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    (written,) = (item["Key"].rpartition("/")[2] for item in listed["Contents"])
+    assert written == ("rows.csv.lines" if language == "any" else "rows.csv")
 
 
 def test_what_there_is_no_template_for_is_said(tmp_path: Path) -> None:
