@@ -21,6 +21,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("Rscript"), reason="there is no
 
 ROWS = "length,sex,rings\n0.5,M,9\n0.4,F,7\n0.6,M,11\n0.3,I,5\n0.35,I,6\n0.7,F,14\n"
 
+LETTERS = "sex,alive,rings\nF,T,14\nM,T,9\nF,F,7\nI,F,3\n"
+
 TYPES = """
 kinds <- lapply(hyperparameters, function(value) list(class = class(value)[1], length = length(value)))
 jsonlite::write_json(list(kinds = kinds, values = hyperparameters), file.path(model_dir, "found.json"),
@@ -51,6 +53,10 @@ HELPED = """
 source("lib/helper.R")
 1 + 1
 writeLines(helped(), file.path(model_dir, "helped.txt"))
+"""
+QUIT = """
+writeLines("x", file.path(model_dir, "model.txt"))
+quit(save = "no", status = hyperparameters$status)
 """
 OWN_SERVER = """
 library(plumber)
@@ -111,6 +117,19 @@ def test_a_model_is_served(executor: SageMakerExecutor, example: Script, serve: 
     as_csv = endpoint.predict("0.5,M\n0.3,I\n", "text/csv", "text/csv").splitlines()
     assert [float(line) for line in as_csv] == pytest.approx([first, second])
     assert json.loads(endpoint.predict('{"length": null, "sex": "M"}')) == {"output": None}
+    assert json.loads(endpoint.predict('[[0.5, "M"], [null, "I"]]')) == {"output": [first, None]}
+
+
+def test_f_and_t_in_csv_are_texts_unless_the_model_has_logicals(
+    bench: Any, executor: SageMakerExecutor, directory: Path, serve: Callable[[str], Any]
+) -> None:
+    data = bench.put("letters/a.csv", LETTERS)
+    train = Script("train.R", source_dir=directory / "code", inputs={"train": data})
+    endpoint = serve(str(executor.submit(train, rounds=50).result(60).model))
+    as_json = json.loads(endpoint.predict('[{"sex": "F", "alive": true}, {"sex": "F", "alive": false}]'))
+    assert as_json["output"][0] > as_json["output"][1]
+    assert json.loads(endpoint.predict("F,T\nF,F\n", "text/csv; header=absent")) == as_json
+    assert json.loads(endpoint.predict("sex,alive\nF,TRUE\nF,FALSE\n", "text/csv")) == as_json
 
 
 @pytest.mark.parametrize(
@@ -118,7 +137,8 @@ def test_a_model_is_served(executor: SageMakerExecutor, example: Script, serve: 
     [
         ('{"size": 1}', "application/json", 500, "rows must have the columns length, sex"),
         ('{"length":', "application/json", 400, "premature EOF"),
-        ("<a/>", "text/xml", 400, "takes application/json and text/csv, not text/xml"),
+        ("<a/>", "text/xml", 415, "takes application/json and text/csv, not text/xml"),
+        ("\0", "application/x-npy", 415, "takes application/json and text/csv, not application/x-npy"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_in_its_error(
@@ -144,6 +164,18 @@ def test_deploy_may_run_a_server_of_its_own(
     (tmp_path / "deploy.R").write_text(OWN_SERVER)
     train = script(tmp_path, 'writeLines("x", file.path(model_dir, "model.txt"))')
     assert serve(str(executor.submit(train).result(60).model)).predict("{}") == "my own"
+
+
+def test_code_goes_with_the_model_of_a_script_that_quits(
+    bench: Any, executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    (tmp_path / "deploy.R").write_text("predict_fn <- function(data, model) data\n")
+    quitting = script(tmp_path, QUIT)
+    result = executor.submit(quitting, status=0).result(60)
+    assert set(bench.unpacked(result.model)) == {"model.txt", "code/program.R", "code/deploy.R"}
+    error = executor.submit(quitting, status=3).exception(60)
+    assert type(error) is errors.JobFailed
+    assert "exit code: 3" in str(error.failure_reason)
 
 
 def test_hyperparameters_are_typed(bench: Any, executor: SageMakerExecutor, tmp_path: Path) -> None:

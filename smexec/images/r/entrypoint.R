@@ -25,16 +25,16 @@ local({
     given <- read_hyperparameters()
     code <- unpack_code(given$sagemaker_submit_directory)
     files <- list.files(code, recursive = TRUE, all.files = TRUE)
+    # At R's very end, since a script that says quit() does not come back here.
+    reg.finalizer(globalenv(), function(...) keep_code(code, files), onexit = TRUE)
     setwd(code)
-    status <- until_stopped(source_with(given$sagemaker_program, list(
+    until_stopped(source_with(given$sagemaker_program, list(
       hyperparameters = given[!grepl("^sagemaker_", names(given))],
       input_dir = file.path(opt_ml, "input", "data"),
       model_dir = file.path(opt_ml, "model"),
       output_dir = file.path(opt_ml, "output", "data"),
       opt_ml = opt_ml
     )))
-    keep_code(code, files)
-    status
   }
 
   # Each is JSON within JSON: "100" is a number, "\"rings ~ .\"" a text. What is neither stays a text.
@@ -100,9 +100,11 @@ local({
   listen <- function(port, model) {
     predict_fn <- own("predict_fn")
     invocations <- function(req, res) {
-      status <- 400L # until its body is understood, it is the caller's fault
+      status <- 415L # until its body is understood, it is the caller's fault
       tryCatch({
-        data <- read_body(req$bodyRaw, req$CONTENT_TYPE)
+        read <- reader_of(req$CONTENT_TYPE)
+        status <- 400L
+        data <- read(text_of(req$bodyRaw))
         status <- 500L
         write_answer(res, traced(predict_fn(data, model)), req$HTTP_ACCEPT)
       }, error = function(condition) {
@@ -119,25 +121,50 @@ local({
     plumber::pr_run(server, host = "0.0.0.0", port = port, docs = FALSE, quiet = TRUE)
   }
 
-  read_body <- function(body, type) {
+  # What makes data of a text of this type.
+  reader_of <- function(type) {
     type <- if (is.null(type)) "application/json" else type
-    text <- rawToChar(body)
-    Encoding(text) <- "UTF-8"
-    if (startsWith(type, "application/json")) return(read_rows(text))
-    if (startsWith(type, "text/csv")) return(read_table(text, type))
+    if (startsWith(type, "application/json")) return(read_rows)
+    if (startsWith(type, "text/csv")) return(function(text) read_table(text, type))
     stop("this endpoint takes application/json and text/csv, not ", type)
   }
 
-  # A record, an array of records, and an object of columns are each a data frame.
+  text_of <- function(body) {
+    text <- rawToChar(body)
+    Encoding(text) <- "UTF-8"
+    text
+  }
+
+  # A record, arrays of records and of rows, and an object of columns are each a data frame.
   read_rows <- function(text) {
     value <- jsonlite::parse_json(text, simplifyVector = TRUE)
+    if (is.matrix(value)) return(frame_of(jsonlite::parse_json(text)))
     if (!is.list(value) || is.null(names(value)) || is.data.frame(value)) return(value)
-    value <- lapply(value, function(cell) if (is.null(cell)) NA else cell)
+    value <- na_for_null(value)
     if (length(unique(lengths(value))) == 1) list2DF(value) else value
   }
 
+  # Of rows whose cells each have a type, as in no matrix; columns have the names of CSV without a header.
+  frame_of <- function(rows) {
+    cells <- do.call(rbind, rows)
+    columns <- lapply(seq_len(ncol(cells)), function(column) unlist(na_for_null(cells[, column])))
+    stats::setNames(list2DF(columns), paste0("V", seq_along(columns)))
+  }
+
+  na_for_null <- function(cells) lapply(cells, function(cell) if (is.null(cell)) NA else cell)
+
+  # As read.csv would; but F and T stay texts: a lone F is no less often a sex than a logical.
   read_table <- function(text, type) {
-    utils::read.csv(text = text, header = has_header(text, type), check.names = FALSE)
+    cells <- utils::read.csv(
+      text = text, header = has_header(text, type), check.names = FALSE, colClasses = "character"
+    )
+    cells[] <- lapply(cells, converted)
+    cells
+  }
+
+  converted <- function(column) {
+    value <- utils::type.convert(column, as.is = TRUE)
+    if (is.logical(value) && any(c("F", "T") %in% column)) column else value
   }
 
   # text/csv; header=present says it. Otherwise a first line without a number is one.

@@ -7,8 +7,10 @@ predict_fn <- function(data, model) {
   columns <- attr(model$terms, "term.labels")
   if (!all(columns %in% names(data))) {
     if (ncol(data) != length(columns)) stop("rows must have the columns ", toString(columns))
-    names(data) <- columns # CSV without a header
+    names(data) <- columns # rows without names
   }
+  logicals <- names(which(attr(model$terms, "dataClasses") == "logical"))
+  data[logicals] <- lapply(data[logicals], as.logical) # T and F in CSV are texts
   frame <- model.frame(model$terms, data, xlev = model$levels, na.action = na.pass)
   x <- model.matrix(model$terms, frame)[, -1, drop = FALSE]
   list(output = drop(scale(x, model$center, model$scale) %*% model$weights) + model$intercept)

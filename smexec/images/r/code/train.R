@@ -30,7 +30,7 @@ tryCatch(
 )
 
 model <- list(
-  terms = delete.response(terms),
+  terms = delete.response(attr(frame, "terms")), # which know the columns' classes
   levels = .getXlevels(terms, frame),
   center = attr(x, "scaled:center"),
   scale = attr(x, "scaled:scale"),
