@@ -60,8 +60,7 @@ def test_what_an_image_does_not_do_is_found(tmp_path: Path) -> None:
         "signal.signal(signal.SIGTERM, interrupt)",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     )
-    edit(entrypoint, "told.write_text(failure(error)", "print(failure(error)")
-    edit(entrypoint, ', encoding="utf-8")\n        return 1', ")\n        return 1")
+    edit(entrypoint, "tell(command, failure(error))", "print(failure(error))")
     findings = checked(tmp_path, purpose="training", grace=0.5)
     assert {clause: finding.holds for clause, finding in findings.items()} == {
         "train": True,

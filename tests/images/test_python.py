@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
@@ -27,6 +30,19 @@ def learn(rounds):
     raise ValueError(f"too many rounds: {rounds}")
 
 learn(9)
+"""
+EXIT = """
+import json, os, sys
+open(os.path.join(os.environ["SM_MODEL_DIR"], "model"), "w").close()
+sys.exit(json.loads(os.environ["SM_HPS"])["code"])
+"""
+PROCESSING_EXIT = """
+import sys
+sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else sys.argv[1])
+"""
+NPY = """
+def predict_fn(data, model):
+    return [str(data.dtype), data.tolist()]
 """
 HALF = """
 import argparse, os, pathlib, time
@@ -56,13 +72,45 @@ def script(directory: Path, text: str) -> Script:
     return Script("program.py", source_dir=directory)
 
 
-def test_hyperparameters_are_arguments_too(bench: Any, executor: SageMakerExecutor, tmp_path: Path) -> None:
-    values = {"rounds": 100, "formula": 'a "b"', "fast": True, "grid": [1, 2]}
-    result = executor.submit(script(tmp_path, TYPES), values).result(60)
+def test_hyperparameters_are_arguments_as_in_sagemaker_s_own_images(
+    bench: Any, executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    """By name, as the training toolkit has them."""
+    values = {"rounds": 100, "formula": 'a "b"', "fast": True, "grid": [1, "a"], "C": 1.0, "none": None}
+    result = executor.submit(script(tmp_path, TYPES), {**values, "map": {"b": 2, "a": False}}).result(60)
     found = json.loads(bench.unpacked(result.model)["found.json"])
-    assert found["hyperparameters"] == values
-    arguments = ["--rounds", "100", "--formula", 'a "b"', "--fast", "true", "--grid", "[1, 2]"]
-    assert found["argv"] == arguments
+    assert found["hyperparameters"] == {**values, "map": {"b": 2, "a": False}}
+    arguments = ["-C", "1.0", "--fast", "True", "--formula", 'a "b"', "--grid", "[1, 'a']"]
+    assert found["argv"] == [*arguments, "--map", "a=False,b=2", "--none", "", "--rounds", "100"]
+
+
+def test_code_goes_with_the_model_of_a_script_that_exits(
+    bench: Any, executor: SageMakerExecutor, tmp_path: Path
+) -> None:
+    (tmp_path / "deploy.py").write_text("predict_fn = max\n")
+    exiting = script(tmp_path, EXIT)
+    for code in (None, 0):
+        result = executor.submit(exiting, code=code).result(60)
+        assert set(bench.unpacked(result.model)) == {"model", "code/program.py", "code/deploy.py"}
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, ", exit code: 3"), ("no rows", "no rows, exit code: 1")])
+def test_what_a_script_exits_with_is_told(
+    executor: SageMakerExecutor, tmp_path: Path, code: int | str, said: str
+) -> None:
+    error = executor.submit(script(tmp_path, EXIT), code=code).exception(60)
+    assert type(error) is errors.JobFailed
+    assert error.failure_reason == f"AlgorithmError: {said}"
+    assert list(error.log_tail) == ([code] if isinstance(code, str) else [])
+
+
+@pytest.mark.parametrize(("argument", "code", "told"), [("7", 7, None), ("no year", 1, "no year")])
+def test_what_a_processing_exits_with_is_told(bench: Any, argument: str, code: int, told: str | None) -> None:
+    source = bench.put("exiting/exit.py", PROCESSING_EXIT)
+    job, _ = bench.process({"ContainerArguments": ["exit.py", argument]}, source)
+    assert job["ProcessingJobStatus"] == "Failed"
+    assert job["FailureReason"].endswith(f"exit code: {code}")
+    assert job.get("ExitMessage") == told
 
 
 def test_an_error_is_told_with_the_script_s_own_traceback(
@@ -116,3 +164,29 @@ def test_code_is_fetched_where_it_comes_by_no_channel(
     with pytest.raises(ClientError) as caught:
         endpoint.predict("[[")
     assert caught.value.response["OriginalStatusCode"] == 400  # type: ignore[typeddict-item]
+    with pytest.raises(ClientError) as caught:
+        endpoint.predict("<a/>", "text/xml")
+    refused: Any = caught.value.response
+    assert refused["OriginalStatusCode"] == 415
+    assert refused["OriginalMessage"].endswith("not text/xml")
+
+
+def test_arrays_are_read_where_numpy_is_there(executor: SageMakerExecutor, tmp_path: Path) -> None:
+    (tmp_path / "deploy.py").write_text(NPY)
+    trained = executor.submit(script(tmp_path, EXIT), code=0).result(60)
+    with trained.deploy(instance_type="ml.t2.medium") as endpoint:
+        assert endpoint.predict(np.array([[1.5, 2]])) == ["float64", [[1.5, 2.0]]]
+        with pytest.raises(errors.ModelError, match="answered 400"):
+            endpoint.predict(b"", content_type="npy")
+
+
+@pytest.mark.parametrize("has_numpy", [True, False])
+def test_an_image_without_numpy_says_what_it_reads(directory: Path, has_numpy: bool) -> None:
+    command = [
+        sys.executable,
+        *([] if has_numpy else ["-S"]),
+        "-c",
+        "import entrypoint; print(*entrypoint.READERS)",
+    ]
+    read = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True).stdout.split()
+    assert read == ["application/json", "text/csv", *(["application/x-npy"] if has_numpy else [])]

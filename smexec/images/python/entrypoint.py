@@ -2,13 +2,13 @@
 arguments (Processing). Scripts run in this very Python.
 
 A script that trains finds what it would find in SageMaker's own images: hyperparameters as arguments
-(``--rounds 100``) and in ``SM_HPS``, and the directories ``SM_MODEL_DIR``, ``SM_OUTPUT_DATA_DIR`` and
+(``--rounds 100 -C 1.0``) and in ``SM_HPS``, and the directories ``SM_MODEL_DIR``, ``SM_OUTPUT_DATA_DIR`` and
 ``SM_CHANNEL_TRAIN``. ``deploy.py``, which serves the model, defines::
 
     model_fn(model_dir)        reads the model; without it, the model is model_dir
     predict_fn(data, model)    answers a request: of JSON what it holds, of CSV a list of rows
 
-A row is a list, or a dict where there is a header.
+A row is a list, or a dict where there is a header. With numpy in the image, npy is read as an array.
 
 SageMaker stops a container by SIGTERM. A script sees it as it sees Ctrl-C: KeyboardInterrupt.
 """
@@ -29,6 +29,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ def train() -> int:
     own = {name: value for name, value in given.items() if not name.startswith("sagemaker_")}
     os.environ.update(training_environment(own))
     os.chdir(str(code))
-    flags = [text for name, value in own.items() for text in ("--" + name, as_text(value))]
-    status = run(given["sagemaker_program"], flags)
+    status = run(given["sagemaker_program"], as_flags(own))
     if Path("deploy.py") in files and any(MODEL.iterdir()):
         for path in files:
             (MODEL / "code" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +72,17 @@ def decoded(text: str) -> Any:
         return text
 
 
+def as_flags(own: dict[str, Any]) -> list[str]:
+    """Arguments of the program, as SageMaker's own images have them: by name, one letter after one dash."""
+    names = sorted(own)
+    return [text for name in names for text in (("-" if len(name) == 1 else "--") + name, as_text(own[name]))]
+
+
 def as_text(value: Any) -> str:
-    """As an argument of the program."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """As Python prints it; nothing for None, and a mapping as ``a=1,b=2``."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={value[name]}" for name in sorted(value))
+    return "" if value is None else str(value)
 
 
 def unpack_code(submit_directory: Any) -> Path:
@@ -131,9 +139,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A prediction."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        kind = self.headers.get("Content-Type", "application/json")
+        read = READERS.get(kind.partition(";")[0].strip().lower())
+        if read is None:
+            self.answer(415, f"this endpoint takes {', '.join(READERS)}, not {kind}", "text/plain")
+            return
         try:
-            data = read_body(body.decode(), self.headers.get("Content-Type", "application/json"))
-        except ValueError as error:
+            data = read(body, kind)
+        except Exception as error:
             self.answer(400, str(error), "text/plain")
             return
         try:
@@ -156,13 +169,10 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the platform pings every few seconds."""
 
 
-def read_body(text: str, kind: str) -> Any:
-    """JSON or CSV, in which ``header=present`` or a first line without a number is a header."""
-    if kind.startswith("application/json"):
-        return json.loads(text)
-    if not kind.startswith("text/csv"):
-        raise ValueError("this endpoint takes application/json and text/csv, not " + kind)
-    rows: list[list[Any]] = [[number(cell) for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+def read_csv(body: bytes, kind: str) -> Any:
+    """Rows, of which ``header=present`` or a first line without a number is a header."""
+    lines = csv.reader(io.StringIO(body.decode()))
+    rows: list[list[Any]] = [[number(cell) for cell in row] for row in lines if row]
     guessed = bool(rows) and all(isinstance(cell, str) for cell in rows[0])
     if "header=present" in kind or ("header=" not in kind and guessed):
         return [dict(zip(rows[0], row)) for row in rows[1:]]
@@ -175,6 +185,21 @@ def number(cell: str) -> Any:
         return float(cell)
     except ValueError:
         return cell
+
+
+def read_npy(body: bytes, _: str) -> Any:
+    """An array of numpy's."""
+    import numpy as np
+
+    return np.load(io.BytesIO(body), allow_pickle=False)
+
+
+READERS: dict[str, Callable[[bytes, str], Any]] = {
+    "application/json": lambda body, _: json.loads(body),
+    "text/csv": read_csv,
+}
+if find_spec("numpy"):
+    READERS["application/x-npy"] = read_npy
 
 
 def written(value: Any, accept: str) -> list[str]:
@@ -207,7 +232,10 @@ def process(arguments: list[str]) -> int:
 
 
 def run(program: str, arguments: list[str]) -> int:
-    """As ``python program arguments`` would. An interrupt that the program does not catch ends it here."""
+    """As ``python program arguments`` would: the exit code. An interrupt that is not caught ends it here.
+
+    :raises SystemExit: the program exits with what is no number: why it failed
+    """
     sys.argv = [program, *arguments]
     sys.path.insert(0, str(Path(program).resolve().parent))
     try:
@@ -215,6 +243,10 @@ def run(program: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return STOPPED
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        raise
     return 0
 
 
@@ -236,19 +268,27 @@ def is_own(filename: str) -> bool:
     return filename != __file__ and "runpy" not in filename
 
 
+def tell(command: str, text: str) -> None:
+    """Where the platform looks for what a job has to say of its end."""
+    file = OPT_ML / "output" / ("failure" if command == "train" else "message")
+    if file.parent.is_dir():
+        file.write_text(text, encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
-    """The exit code. The reason of a failure is where the platform looks for it."""
+    """The exit code. The reason of a failure is told."""
     signal.signal(signal.SIGTERM, interrupt)
     command = arguments[0] if arguments else ""
     try:
         return train() if command == "train" else serve() if command == "serve" else process(arguments)
     except KeyboardInterrupt:
         return STOPPED
+    except SystemExit as ended:
+        tell(command, str(ended.code))
+        raise  # Python prints it
     except Exception as error:
         traceback.print_exc()
-        told = OPT_ML / "output" / ("failure" if command == "train" else "message")
-        if told.parent.is_dir():
-            told.write_text(failure(error), encoding="utf-8")
+        tell(command, failure(error))
         return 1
 
 
