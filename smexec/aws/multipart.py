@@ -10,7 +10,7 @@ import logging
 import mmap
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import anyio
 
@@ -158,29 +158,54 @@ async def download(aws: Client, where: Where, part: int) -> Buffer:
     :returns: memory that may be written to
     :raises NotFound: there is no such object
     """
+    beginning, total, same = await _begin(aws, where, part)
+    if total == len(beginning):
+        return beginning
+    whole = _room(total)
+    await _fill(aws, same, whole, beginning, part)
+    return whole
+
+
+async def save(aws: Client, where: Where, file: BinaryIO, part: int) -> None:
+    """Write an object to a file, a part after the other: what is too large for the memory.
+
+    :raises NotFound: there is no such object
+    """
+    body, total, same = await _begin(aws, where, part)
+    await asyncio.to_thread(file.write, body)
+    for start, stop in parts.spans(len(body), total, part):
+        body = await _read(aws, same, start, stop)
+        await asyncio.to_thread(file.write, body)
+
+
+async def _begin(aws: Client, where: Where, part: int) -> tuple[bytearray, int, Where]:
+    """The first bytes of an object, how many there are in all, and where the rest of the same lies.
+
+    With its ETag, that is: else pieces of different objects might be put together.
+    """
     try:
         first = await aws.call("s3", "GetObject", **where, Range=f"bytes=0-{part - 1}")
     except InvalidRequest as error:
         if error.code != "InvalidRange":
             raise
-        return bytearray()  # it has not even a first byte
-    total = int(first["ContentRange"].rpartition("/")[2]) if "ContentRange" in first else len(first["Body"])
-    if total == len(first["Body"]):
-        return cast("bytearray", first["Body"])
-    whole = _room(total)
-    await _fill(aws, {**where, "IfMatch": first["ETag"]}, whole, first.pop("Body"), part)
-    return whole
+        return bytearray(), 0, where  # it has not even a first byte
+    body = cast("bytearray", first["Body"])
+    total = int(first["ContentRange"].rpartition("/")[2]) if "ContentRange" in first else len(body)
+    return body, total, {**where, "IfMatch": first["ETag"]}
+
+
+async def _read(aws: Client, where: Where, start: int, stop: int) -> bytearray:
+    answer = await aws.call("s3", "GetObject", **where, Range=f"bytes={start}-{stop - 1}")
+    return cast("bytearray", answer["Body"])
 
 
 async def _fill(aws: Client, where: Where, whole: memoryview, beginning: bytearray, part: int) -> None:
-    """:param where: with the ETag, else pieces of different objects might be put together"""
     here = len(beginning)
     whole[:here] = beginning
     beginning.clear()
 
     async def fetch(start: int, stop: int) -> None:
-        answer = await aws.call("s3", "GetObject", **where, Range=f"bytes={start}-{stop - 1}")
-        whole[start:stop] = answer["Body"]
+        whole[start:stop] = await _read(aws, where, start, stop)
 
     rest = parts.spans(here, whole.nbytes, part)
     await together((functools.partial(fetch, *span) for span in rest), parts.AT_A_TIME)

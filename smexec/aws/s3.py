@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from smexec.aws import multipart
 from smexec.aws.border import NotFound
@@ -55,6 +55,15 @@ async def get(aws: Client, uri: str, sizes: Sizes = SIZES) -> Buffer | None:
         return await multipart.download(aws, _where(uri), sizes.part)
     except NotFound:
         return None
+
+
+async def save(aws: Client, uri: str, file: BinaryIO, sizes: Sizes = SIZES) -> bool:
+    """Write an object's bytes to a file, few of them at a time; False if there is no such object."""
+    try:
+        await multipart.save(aws, _where(uri), file, sizes.part)
+    except NotFound:
+        return False
+    return True
 
 
 def _where(uri: str) -> dict[str, Any]:

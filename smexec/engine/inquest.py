@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -49,12 +50,12 @@ class Inquest:
         """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
         if flight.place is None or flight.job is None or not flight.reports:
             return
-        folder = Keys(flight.place.root, self._run.id).events
-        async for names in s3.names(self._aws, folder, tail.late_after(flight.job.created_at)):
+        keys = Keys(flight.place.root, self._run.id)
+        async for names in s3.names(self._aws, keys.events, tail.late_after(flight.job.created_at)):
             for event in map(Event.parse, names):
                 if event is not None and event.job == flight.name and event.name not in flight.heard:
-                    yield await self.read(flight, folder + event.name)
-        async for number, envelope in self._in_output(flight):
+                    yield await self.read(flight, keys.events + event.name)
+        async for number, envelope in self._in_output(flight, keys):
             yield await self._open(flight, number, envelope)
 
     async def end(self, flight: Flight) -> Outcome | None:
@@ -120,15 +121,11 @@ class Inquest:
                 break
         return error
 
-    async def _in_output(self, flight: Flight) -> AsyncIterator[tuple[int, Buffer]]:
-        assert flight.place is not None
-        keys = Keys(flight.place.root, self._run.id)
+    async def _in_output(self, flight: Flight, keys: Keys) -> AsyncIterator[tuple[int, Buffer]]:
         if not flight.settings.disable_output_compression:
-            archive = await s3.get(self._aws, keys.output_archive(flight.name))
-            if archive is not None:
-                found = await in_thread(lambda: outcomes.from_archive(archive))
-                for number in sorted(found):
-                    yield number, found[number]
+            found = await self._in_archive(flight, keys.output_archive(flight.name))
+            for number in sorted(found):
+                yield number, found[number]
             return
         folder = keys.output_file(flight.name, protocol.OUTPUT_FOLDER + "/")
         async for names in s3.names(self._aws, folder, ""):
@@ -136,6 +133,13 @@ class Inquest:
                 envelope = await s3.get(self._aws, folder + name)
                 if envelope is not None:
                     yield int(name), envelope
+
+    async def _in_archive(self, flight: Flight, uri: str) -> Mapping[int, Buffer]:
+        with tempfile.TemporaryFile() as archive:  # the user's code may have left there what no memory holds
+            if not await s3.save(self._aws, uri, archive):
+                return {}
+            archive.seek(0)
+            return await in_thread(lambda: outcomes.from_archive(archive, flight.name))
 
     async def _open(
         self, flight: Flight, number: int, envelope: Buffer, event: str | None = None

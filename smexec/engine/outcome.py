@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from smexec import errors
 from smexec.capture import pickling
@@ -58,18 +58,24 @@ def outcome_of(news: News, job: str) -> Outcome:
     return outcome
 
 
-def from_archive(archive: Buffer) -> dict[int, bytes]:
+def from_archive(archive: BinaryIO, job: str) -> dict[int, bytes]:
     """The envelopes in an output.tar.gz, by number, if the worker left any there.
 
-    :raises tarfile.TarError: it is no such archive
+    What the user's code left beside them, however large, is passed over.
+
+    :raises errors.SignatureError: it is no such archive
     """
     found: dict[int, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
-        for member in tar:
-            folder, _, name = member.name.removeprefix("./").partition("/")
-            file = tar.extractfile(member) if folder == protocol.OUTPUT_FOLDER and name.isdecimal() else None
-            if file:
-                found[int(name)] = file.read()
+    try:
+        with tarfile.open(fileobj=archive, mode="r|gz") as tar:
+            for member in tar:
+                folder, _, name = member.name.removeprefix("./").partition("/")
+                is_ours = member.isfile() and folder == protocol.OUTPUT_FOLDER and name.isdecimal()
+                file = tar.extractfile(member) if is_ours else None
+                if file:
+                    found[int(name)] = file.read()
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+        raise _forged(job, error) from error
     return found
 
 

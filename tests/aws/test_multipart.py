@@ -282,6 +282,23 @@ def test_a_piece_that_is_lost_is_asked_for_again(
     assert asked(smexec_service)["GetObject"] == 4
 
 
+@pytest.mark.parametrize("size", [0, 1, SMALL.part, SMALL.part + 1, LARGE])
+def test_an_object_is_written_to_a_file(
+    ask: Ask, uri: str, smexec_service: LocalService, tmp_path: Path, size: int
+) -> None:
+    ask(s3.put, uri, [CONTENT[:size]])
+    with (tmp_path / "file").open("wb") as file:
+        assert ask(s3.save, uri, file, SMALL)
+    assert (tmp_path / "file").read_bytes() == CONTENT[:size]
+    assert asked(smexec_service)["GetObject"] == max(1, -(-size // SMALL.part))
+
+
+def test_what_is_not_there_is_not_written_to_a_file(ask: Ask, uri: str, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        assert not ask(s3.save, uri, file)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_pieces_are_of_one_object(ask: Ask, uri: str) -> None:
     class Overwriting(Client):
         async def call(self, service: str, operation: str, *args: Any, **request: Any) -> Any:
@@ -318,6 +335,20 @@ def test_of_a_file_only_what_is_under_way_is_in_memory(ask: Ask, uri: str, tmp_p
         return most
 
     assert ask(peak) < (AT_A_TIME + 1) * SIZES.part
+
+
+def test_of_what_goes_to_a_file_few_parts_are_held(ask: Ask, uri: str, tmp_path: Path) -> None:
+    async def peak(aws: Client) -> int:
+        await s3.put(aws, uri, [bytes(96 * MIB)])
+        tracemalloc.start()
+        with (tmp_path / "file").open("wb") as file:
+            assert await s3.save(aws, uri, file)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert ask(peak) < 4 * SIZES.part
+    assert (tmp_path / "file").stat().st_size == 96 * MIB
 
 
 def test_a_large_payload_is_held_once(ask: Ask, uri: str) -> None:

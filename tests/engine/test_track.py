@@ -138,6 +138,19 @@ def encrypted_with(service: LocalService, prefix: str) -> dict[str, str | None]:
     return {key: s3.head_object(Bucket=service.bucket, Key=key).get("SSEKMSKeyId") for key in keys}
 
 
+def test_an_output_that_is_no_archive_is_its_own_calls_error(service: LocalService, gate: Path) -> None:
+    """It ended the loop, and every other call with it."""
+    with SageMakerExecutor(max_workers=2) as executor:
+        neighbour, future = executor.submit(gate.read_text), executor.submit(time.sleep, 600)
+        _until_running(future)
+        key = f"smexec/runs/{executor.run_id}/output/{future.job_name}/output/output.tar.gz"
+        service.client("s3").put_object(Bucket=service.bucket, Key=key, Body=b"no archive")
+        service.kill(str(future.job_name))
+        assert type(future.exception(60)) is errors.SignatureError
+        gate.write_text("goes on")
+        assert neighbour.result(60) == "goes on"
+
+
 def test_a_kms_key_encrypts_all_that_is_written(service: LocalService) -> None:
     kms = service.client("kms").create_key()["KeyMetadata"]["Arn"]
     with SageMakerExecutor(s3_kms_key=kms, s3_root_uri=f"s3://{service.bucket}/kms") as executor:
