@@ -130,6 +130,31 @@ def test_a_death_shows_the_last_lines_of_the_log(executor: SageMakerExecutor, ga
     assert "about to end" in str(error)
 
 
+def test_the_log_is_asked_for_once_for_many_deaths(smexec_service: LocalService) -> None:
+    """It was asked for once for each of them, one after the other, and waited for as it was empty."""
+    with SageMakerExecutor(max_workers=1) as executor:
+        smexec_service.reset_requests()
+        ends = list(executor.map(sys.exit, range(60), return_exceptions=True))
+        assert {type(end) for end in ends} == {errors.CallExited}
+        s3 = smexec_service.client("s3")
+        prefix = f"smexec/runs/{executor.run_id}/events/"
+        written = s3.list_objects_v2(Bucket=smexec_service.bucket, Prefix=prefix)["KeyCount"]
+    assert smexec_service.requests()["logs.GetLogEvents"] <= written + 2
+
+
+def test_what_needs_no_log_does_not_wait_for_it(smexec_service: LocalService, tmp_path: Path) -> None:
+    smexec_service.fault("DescribeLogStreams", "delay", seconds=600, times=None)
+    smexec_service.fault(
+        "PutObject", "delay", seconds=1, match="/events/"
+    )  # what follows comes in one object
+    with SageMakerExecutor(calls_per_job=3, slots=1) as executor:
+        death = executor.submit(sys.exit, 1)
+        others = [executor.submit(abs, -1), executor.submit(abs, -2)]
+        assert [other.result(60) for other in others] == [1, 2]
+        assert not death.done()
+        smexec_service.clear_faults()
+
+
 def test_an_exception_that_cannot_be_pickled_still_tells_what_it_was(executor: SageMakerExecutor) -> None:
     def fail() -> None:
         error = RuntimeError("with a lock")

@@ -13,6 +13,7 @@ from smexec.core.lifecycle import Action, Do, Job, ReadNews
 from smexec.core.market import Machine, Trail
 from smexec.core.settings import Settings
 from smexec.core.work import Batch, Call, Place, Stored
+from smexec.engine.log import Log
 
 
 class Ticket:
@@ -75,6 +76,7 @@ class Flight:
     :ivar heard: the names of its events that have been read
     :ivar doing: actions under way, each in a task of its own
     :ivar made: operations that have made something for it
+    :ivar log: of its job
     """
 
     name: str
@@ -93,6 +95,7 @@ class Flight:
     heard: set[str] = field(default_factory=set)
     doing: set[Action] = field(default_factory=set)
     made: set[str] = field(default_factory=set)
+    log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:
         for number, passenger in self.passengers.items():
@@ -126,6 +129,7 @@ class Flight:
             heard=set(),
             doing=set(),
             made=set(),
+            log=Log(),
         )
 
     def leave(self, number: int) -> Passenger:

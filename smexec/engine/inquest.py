@@ -6,8 +6,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import anyio
-
 from smexec.aws import jobs, logs, s3
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
@@ -25,7 +23,6 @@ from smexec.worker import protocol
 from smexec.worker.protocol import Buffer, Event
 
 LOG_LINES = 10
-_LOG_TRIES, _LOG_PAUSE = 3, 0.5  # CloudWatch shows a line a moment after it was written
 
 
 class Inquest:
@@ -101,25 +98,30 @@ class Inquest:
         error.locate(job_name=flight.name)
         return await self.with_log(error, flight)
 
-    async def outcomes(self, flight: Flight, news: Sequence[News]) -> list[tuple[int, Outcome]]:
-        """What calls ended with; where one ended without a word of its own, the last lines of the log."""
+    async def outcomes(
+        self, flight: Flight, news: Sequence[News]
+    ) -> AsyncIterator[list[tuple[int, Outcome]]]:
+        """What calls ended with; where one ended without a word of its own, the last lines of the log.
+
+        Those that need no log come first, since it may take a while.
+        """
         ended = await in_thread(
             lambda: [(piece.call, outcomes.outcome_of(piece, flight.name)) for piece in news]
         )
-        for _, outcome in ended:
-            if isinstance(outcome.error, CallEnded):
-                await self.with_log(outcome.error, flight)
-        return ended
+        yield [one for one in ended if not isinstance(one[1].error, CallEnded)]
+        wordless = [(call, outcome.error) for call, outcome in ended if isinstance(outcome.error, CallEnded)]
+        lines = await self._log(flight) if wordless else ()
+        for _, error in wordless:
+            error.locate(log_tail=lines)
+        yield [(call, Outcome(error=error)) for call, error in wordless]
 
     async def with_log(self, error: SmexecError, flight: Flight) -> SmexecError:
         """The error, with the last lines that the job wrote."""
-        for attempt in range(_LOG_TRIES):
-            await anyio.sleep(_LOG_PAUSE if attempt else 0)
-            lines = await logs.tail(self._aws, flight.type, flight.name, LOG_LINES)
-            if lines:
-                error.locate(log_tail=lines)
-                break
+        error.locate(log_tail=await self._log(flight))
         return error
+
+    async def _log(self, flight: Flight) -> tuple[str, ...]:
+        return await flight.log.tail(lambda: logs.tail(self._aws, flight.type, flight.name, LOG_LINES))
 
     async def _in_output(self, flight: Flight, keys: Keys) -> AsyncIterator[tuple[int, Buffer]]:
         if not flight.settings.disable_output_compression:

@@ -215,7 +215,8 @@ class Tracker:
             elif piece.call in flight.passengers:
                 ended.append(piece)
         if ended:
-            await self._land(flight, await self._inquest.outcomes(flight, ended))
+            async for outcomes in self._inquest.outcomes(flight, ended):
+                await self._land(flight, outcomes)
 
     def _hear_start(self, flight: Flight, call: int) -> None:
         self.observe(flight, CallStarted())
