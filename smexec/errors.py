@@ -395,7 +395,14 @@ class ModelError(ServiceError):
 
 
 class EngineFailed(SmexecError):
-    """smexec's own loop failed, which is a fault in smexec: please report it with its ``__cause__``.
+    """A fault in smexec: please report it with its ``__cause__``.
 
-    The jobs that were under way may still be running.
+    The job, if it was under way, may still be running.
     """
+
+    @classmethod
+    def because_of(cls, fault: BaseException) -> EngineFailed:
+        """With the fault as its ``__cause__``."""
+        failed = cls(f"smexec itself failed: {type(fault).__name__}: {fault}")
+        failed.__cause__ = fault
+        return failed

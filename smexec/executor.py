@@ -249,6 +249,7 @@ class SageMakerExecutor(Executor):
 
         :param wait: return when all calls have ended
         :param cancel_futures: cancel those that have not started in a container; their jobs are stopped
+        :raises RuntimeError: a callback of one of the calls is to wait for all of them
         """
         self._engine.close(wait=wait, cancel=cancel_futures)
 

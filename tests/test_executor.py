@@ -7,6 +7,7 @@ import concurrent.futures
 import functools
 import gc
 import operator
+import sys
 import threading
 import time
 import weakref
@@ -40,6 +41,16 @@ class Scaler:
     @classmethod
     def double(cls, number: int) -> int:
         return cls(2).scale(number)
+
+
+class ExitsWhenPickledAgain:
+    """The first time is in the container, where it was made; the second is here."""
+
+    def __init__(self, again: bool = False) -> None:
+        self.again = again
+
+    def __reduce__(self) -> Any:
+        return sys.exit(3) if self.again else (type(self), (True,))
 
 
 def capture(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -375,6 +386,62 @@ def test_a_callback_may_submit(executor: SageMakerExecutor) -> None:
 
     executor.submit(pow, 2, 2).add_done_callback(go_on)
     assert second.result(60) == 16
+
+
+def test_a_callback_that_ends_its_thread_ends_nothing_else(
+    executor: SageMakerExecutor, gate: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SystemExit ended the loop, and the callbacks after it were left out: what depends on the call, say."""
+    future = executor.submit(gate.read_text)
+    future.add_done_callback(lambda _: sys.exit(3))
+    dependent = executor.submit(capture, future)
+    gate.write_text("value")
+    assert dependent.result(60) == (("value",), {})
+    assert "exception calling callback for <Future" in caplog.text
+
+
+def test_a_callback_may_shut_down_but_not_wait(smexec_service: LocalService, gate: Path) -> None:
+    executor = SageMakerExecutor()
+    raised: concurrent.futures.Future[RuntimeError] = concurrent.futures.Future()
+
+    def shut_down(_: object) -> None:
+        with pytest.raises(RuntimeError, match=r"shutdown\(wait=False\)") as caught:
+            executor.shutdown()
+        raised.set_result(caught.value)
+
+    future = executor.submit(gate.read_text)
+    future.add_done_callback(shut_down)
+    gate.write_text("value")
+    assert type(raised.result(60)) is RuntimeError
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    executor.shutdown()
+
+
+def test_a_callback_may_wait_for_another_executor(executor: SageMakerExecutor) -> None:
+    values: concurrent.futures.Future[int] = concurrent.futures.Future()
+
+    def run_another(_: object) -> None:
+        with SageMakerExecutor() as another:
+            future = another.submit(abs, -2)
+        values.set_result(future.result(0))
+
+    executor.submit(abs, -1).add_done_callback(run_another)
+    assert values.result(60) == 2
+
+
+def test_pickling_that_ends_its_thread_is_the_futures_error(executor: SageMakerExecutor, gate: Path) -> None:
+    """What is another executor's is pickled anew, on a thread of ours."""
+
+    def value() -> ExitsWhenPickledAgain:
+        gate.read_text()
+        return ExitsWhenPickledAgain()
+
+    with SageMakerExecutor() as another:
+        future = executor.submit(str, another.submit(value))
+        gate.write_text("")
+        assert isinstance(future.exception(60), SystemExit)
+    assert executor.submit(abs, -1).result(60) == 1
 
 
 # -- looks -----------------------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from smexec.core.work import Call, Outcome
 from smexec.engine.connections import DependencyCancelled, Wait, connected
 from smexec.engine.flight import Flight, Passenger, Ticket
 from smexec.engine.inquest import Inquest
-from smexec.engine.landing import notify_cancelled, settle_all
+from smexec.engine.landing import cancel, notify_cancelled, settle_all
 from smexec.engine.launch import Launcher
 from smexec.engine.loop import in_thread
 from smexec.engine.place import Ground, Surveyor
 from smexec.engine.track import Tracker, same
-from smexec.errors import JobStopped, SmexecError
+from smexec.errors import EngineFailed, JobStopped, SmexecError
 
 _AT_ONCE = 1_000  # things that were posted and are done before others have their turn
 _PREPARED_AT_ONCE = 4  # calls; the loop's other threads land some meanwhile
@@ -148,17 +148,17 @@ class Crew:
     # -- from queue to landing -------------------------------------------------------------------------
 
     async def _prepare(self, passenger: Passenger, make: Callable[[], Call | Errand]) -> None:
-        try:
-            async with self._preparing:
-                passenger.call = await in_thread(make)
-        except DependencyCancelled:
-            await in_thread(passenger.future.cancel)
+        async with self._preparing:
+            made = await in_thread(lambda: _made(make))
+        if isinstance(made, DependencyCancelled):
+            await in_thread(lambda: cancel(passenger))
             self.withdraw(passenger.ticket)
-        except Exception as error:
-            failed = Outcome(error=error)
+        elif isinstance(made, BaseException):
+            failed = Outcome(error=made)
             await in_thread(lambda: settle_all([(passenger, failed)]))
             self._aboard.pop(passenger.ticket, None)
         else:
+            passenger.call = made
             self.take(passenger)
         self._look.set()
 
@@ -199,9 +199,10 @@ class Crew:
     async def _launch(self, flight: Flight) -> None:
         try:
             await self._launcher.launch(flight)
-        except SmexecError as error:
-            error.locate(job_name=flight.name)
-            await self._fail(flight, error)
+        except Exception as error:
+            known = error if isinstance(error, SmexecError) else EngineFailed.because_of(error)
+            known.locate(job_name=flight.name)
+            await self._fail(flight, known)
             return
         if flight.job is None:  # nobody wanted it any more before there was a job
             await self._land(flight, same(JobStopped("the call was stopped"), flight.passengers))
@@ -254,3 +255,11 @@ class Crew:
             self._in_flight -= 1
             self._release(flight)
         self._look.set()
+
+
+def _made(make: Callable[[], Call | Errand]) -> Call | Errand | BaseException:
+    """The call, or what was raised: pickling runs the user's code, which must not end the loop."""
+    try:
+        return make()
+    except BaseException as error:
+        return error

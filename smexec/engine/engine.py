@@ -53,7 +53,7 @@ class Engine:
         # Reentrant: a dropped executor is closed wherever the garbage collector happens to run.
         self._lock = threading.RLock()
         self._closed = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._finished: concurrent.futures.Future[None] | None = None
         self._closer: threading.Thread | None = None
         self._aboard: dict[Ticket, Passenger] = {}  # all calls that have not landed
@@ -131,7 +131,10 @@ class Engine:
         return counts
 
     def close(self, *, wait: bool, cancel: bool = False) -> None:
-        """Take no more calls; end when those that there are have landed."""
+        """Take no more calls; end when those that there are have landed.
+
+        :raises RuntimeError: a callback of one of them is to wait for them, itself included
+        """
         if self._pid not in (None, os.getpid()):  # a forked child ends: the parent's calls are not its own
             return
         with self._lock:
@@ -142,6 +145,8 @@ class Engine:
             for passenger in list(self._aboard.values()):
                 passenger.future.cancel()
         self._post(Crew.finish)
+        if wait and landing.is_calling_back(self._aboard):
+            raise RuntimeError("a callback cannot wait for its own call to end: use shutdown(wait=False)")
         if wait:
             self._closer.join()
 
@@ -203,18 +208,19 @@ class Engine:
             async with ground(self._is_local) as base, Client(self._session, base.endpoint) as aws:
                 crew = Crew(aws, base, self.run, self._max_workers, self._aboard, self._post)
                 await crew.work(self._inbox, self._posted)
-        except Exception as error:
+        except BaseException as error:
             self._give_up(error)
+            if not isinstance(error, Exception):
+                raise
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, fault: BaseException) -> None:
         """No future may wait for ever, least of all for a fault of ours."""
-        _log.error("the loop of run %s failed", self.run.id, exc_info=error)
+        _log.error("the loop of run %s failed", self.run.id, exc_info=fault)
         with self._lock:
-            self._closed, self._failure = True, error
+            self._closed, self._failure = True, fault
             aboard = list(self._aboard.values())
-            self._aboard.clear()
         for passenger in aboard:
-            failed = EngineFailed(f"smexec's own loop failed: {type(error).__name__}: {error}")
+            failed = EngineFailed.because_of(fault)
             failed.locate(job_name=passenger.ticket.job_name)
-            failed.__cause__ = error
-            landing.settle(passenger.future, Outcome(error=failed))
+            landing.settle_all([(passenger, Outcome(error=failed))])
+        self._aboard.clear()

@@ -33,7 +33,7 @@ from smexec.engine.flight import Flight
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import announce
 from smexec.engine.outcome import News
-from smexec.errors import ServiceError, SmexecError
+from smexec.errors import EngineFailed, ServiceError, SmexecError
 from smexec.worker import protocol
 
 TOLERANCE = (
@@ -182,6 +182,10 @@ class Tracker:
             await self._carry_out(flight, action)
         except SmexecError as error:
             await self._land_all(flight, error)
+        except Exception as error:
+            failed = EngineFailed.because_of(error)
+            failed.locate(job_name=flight.name)
+            await self._land_all(flight, failed)
         finally:
             flight.doing.discard(action)
 

@@ -12,6 +12,8 @@ import pytest
 
 from smexec import Future, Processing, SageMakerExecutor, Script, errors
 from smexec.engine import track
+from smexec.engine.inquest import Inquest
+from smexec.engine.launch import Launcher
 from smexec.testing import LocalService
 
 
@@ -147,6 +149,28 @@ def test_an_output_that_is_no_archive_is_its_own_calls_error(service: LocalServi
         service.client("s3").put_object(Bucket=service.bucket, Key=key, Body=b"no archive")
         service.kill(str(future.job_name))
         assert type(future.exception(60)) is errors.SignatureError
+        gate.write_text("goes on")
+        assert neighbour.result(60) == "goes on"
+
+
+@pytest.mark.parametrize("where", [(Launcher, "launch"), (Inquest, "outcomes")])
+def test_a_fault_of_ours_fails_the_calls_of_its_job_alone(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch, gate: Path, where: tuple[type, str]
+) -> None:
+    at_work = getattr(*where)
+    with SageMakerExecutor(max_workers=2) as executor:
+        neighbour = executor.submit(gate.read_text)
+        _until_running(neighbour)
+
+        def break_down(*_: object) -> Any:
+            monkeypatch.setattr(*where, at_work)
+            raise KeyError("ours")
+
+        monkeypatch.setattr(*where, break_down)
+        error = executor.submit(abs, -1).exception(60)
+        assert isinstance(error, errors.EngineFailed)
+        assert isinstance(error.__cause__, KeyError)
+        assert error.job_name
         gate.write_text("goes on")
         assert neighbour.result(60) == "goes on"
 
