@@ -21,14 +21,17 @@ _SOONEST, _LATEST = 0.25, 20.0  # seconds until a request is sent again whose an
 _SELDOM = 5.0  # the longest pause between two looks at what will change
 
 
-async def create(aws: Client, request: Request) -> None:
+async def create(aws: Client, request: Request, made: set[str] | None = None) -> None:
     """Have something made, once, whatever becomes of the answer.
 
     The name is the idempotency token: if an answer was lost, the same request is sent again, and a name
     that is taken then means that it worked.
 
-    :raises smexec.aws.border.LimitReached: no instance is free; nothing was started
+    :param made: operations that have made something of this name, or may have; this one is added when it may
+    :raises smexec.aws.border.LimitReached: no instance is free, or what has the last one is the job whose
+        answer was lost: to be asked again with the same ``made``
     """
+    made = set() if made is None else made
     lost_at: float | None = None
     pause = _SOONEST
     while True:
@@ -37,16 +40,18 @@ async def create(aws: Client, request: Request) -> None:
         except Throttled:
             continue  # the bucket has slowed down
         except Unreachable:
+            made.add(request.operation)
             lost_at = lost_at or anyio.current_time()
             if anyio.current_time() - lost_at > PATIENCE:
                 raise
             await anyio.sleep(pause)
             pause = min(_LATEST, pause * 2)
         except NameTaken:
-            if lost_at is None:
+            if request.operation not in made:
                 raise
             return
         else:
+            made.add(request.operation)
             return
 
 

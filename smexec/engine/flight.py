@@ -75,7 +75,7 @@ class Flight:
     :ivar unwanted: those of them that were cancelled or stopped
     :ivar heard: the names of its events that have been read
     :ivar doing: actions under way, each in a task of its own
-    :ivar made: operations that have made something for it
+    :ivar made: operations that have made something for it, or whose answer was lost
     :ivar log: of its job
     """
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from smexec.aws import jobs
-from smexec.aws.border import LimitReached, Unreachable
+from smexec.aws.border import LimitReached
 from smexec.aws.client import Client
 from smexec.core.lifecycle import Job
 from smexec.core.request import Request
@@ -70,7 +70,7 @@ class Launcher:
         """
         try:
             while left:
-                await self._make(flight, left[0])
+                await jobs.create(self._aws, left[0], flight.made)
                 left.popleft()
         except LimitReached as error:
             if error.hopeless or flight.type.lasts:
@@ -78,14 +78,6 @@ class Launcher:
             return False
         flight.job = Job(flight.name, created_at=time.time(), hosts=flight.settings.instance_count)
         return True
-
-    async def _make(self, flight: Flight, request: Request) -> None:
-        try:
-            await jobs.create(self._aws, request)
-        except Unreachable:  # it may have been carried out
-            flight.made.add(request.operation)
-            raise
-        flight.made.add(request.operation)
 
 
 def _maker(request: Request) -> str:

@@ -86,6 +86,19 @@ def test_a_full_account_is_for_the_caller_to_wait_for(
         ask(jobs.create, Request("CreateTrainingJob", job()))
 
 
+def test_a_full_account_does_not_make_a_lost_answer_forgotten(
+    ask: Ask, smexec_service: LocalService, job: Any
+) -> None:
+    """The one instance may be that of the very job whose answer was lost."""
+    request, made = Request("CreateTrainingJob", job()), set[str]()
+    smexec_service.fault("CreateTrainingJob", "drop")
+    smexec_service.fault("CreateTrainingJob", "error", code="ResourceLimitExceeded", message="full")
+    with pytest.raises(LimitReached):
+        ask(jobs.create, request, made)
+    assert made == {"CreateTrainingJob"}
+    ask(jobs.create, request, made)
+
+
 # -- stop ----------------------------------------------------------------------------------------------------
 
 

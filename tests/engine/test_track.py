@@ -54,6 +54,16 @@ def test_a_create_whose_answer_was_lost_is_not_a_second_job(service: LocalServic
     assert [job["TrainingJobName"] for job in listed["TrainingJobSummaries"]] == [future.job_name]
 
 
+def test_a_job_whose_answer_was_lost_may_be_what_fills_the_account(service: LocalService) -> None:
+    service.fault("CreateTrainingJob", "drop")
+    full = "is 1 Instances, with current utilization of 1 Instances and a request delta of 1 Instances."
+    service.fault("CreateTrainingJob", "error", code="ResourceLimitExceeded", message=full)
+    service.reset_requests()
+    with SageMakerExecutor() as executor:
+        assert executor.submit(abs, -1).result(60) == 1
+    assert service.requests()["sagemaker.CreateTrainingJob"] == 3
+
+
 def test_throttled_creates_are_repeated_until_they_pass(service: LocalService) -> None:
     service.fault("CreateTrainingJob", "throttle", times=4)
     with SageMakerExecutor() as executor:
