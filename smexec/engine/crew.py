@@ -123,10 +123,10 @@ class Crew:
         flight = ticket.flight
         if flight is None:
             del self._aboard[ticket]
-            return
-        flight.unwanted.add(passenger.number)
-        if not flight.is_wanted:
-            self._stop(flight)
+        elif passenger.number in flight.passengers:  # else it is landing
+            flight.unwanted.add(passenger.number)
+            if not flight.is_wanted:
+                self._stop(flight)
 
     def stop(self, ticket: Ticket) -> None:
         """End this call: with its job, unless others in it are wanted. Then nobody waits for it any more."""
