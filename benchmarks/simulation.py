@@ -229,7 +229,7 @@ class _Sky:
             found = names[page * PAGE : (page + 1) * PAGE]
             yield from self._s3("ListObjectsV2", len(found) * self._is.key_cpu)
             self.flown.listed += len(found)
-            for event in self._tail.take(found):
+            for event in self._tail.take(found, self._followed, self._clock.now):
                 self._hurry()
                 self._observe(event)
 
@@ -238,8 +238,6 @@ class _Sky:
         return sorted(name for name, _, _ in newest_first)
 
     def _observe(self, event: Event) -> None:
-        if event.job not in self._followed:
-            return
         self._followed[event.job], actions = advance(self._followed[event.job], NewsWritten(event.name))
         for action in actions:
             assert isinstance(action, ReadNews)

@@ -6,7 +6,7 @@ where the last listing ended, and with nothing in flight nothing is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from smexec.worker.protocol import Event
@@ -25,10 +25,7 @@ _EASE = 0.25  # the share of the quiet time so far that is waited again
 #: what comes later still is found when its job's status says that it has ended.
 OVERLAP = 4_000  # milliseconds
 
-#: Seconds that a worker may try to write one event: five times twenty, its pauses, and as much again.
-SLOWEST = 300.0
-
-#: How wrong the client's clock may be: AWS refuses requests that are signed for another time than this.
+#: How wrong a clock may be, the client's or a host's: AWS refuses what is signed for another time than this.
 SKEW = 900.0  # seconds
 
 
@@ -71,22 +68,25 @@ class Tail:
         """S3's StartAfter: names of events begin with their time."""
         return f"{max(0, self.newest - OVERLAP):013d}"
 
-    def late_after(self, begin: float) -> str:
-        """The same for what a job, which began then, may have written too late to be listed in its turn.
+    def take(self, names: Iterable[str], jobs: Collection[str], now: float) -> list[Event]:
+        """The events of these jobs that were not read before, in the order of their times.
 
-        :param begin: seconds of the client's clock
-        """
-        latest = self.newest - int(SLOWEST * 1000)
-        return Tail(max(latest, int((begin - SKEW) * 1000))).start_after
+        Whatever somebody else puts there is left out, and does not move the tail.
 
-    def take(self, names: Iterable[str]) -> list[Event]:
-        """The events among the names that were not read before, in the order of their times.
-
-        Names that are no event's are left out: whatever somebody else puts there must not stop the watch.
+        :param now: seconds of the client's clock: a time far ahead of it does not move the tail either
         """
         parsed = map(Event.parse, sorted(set(names) - self._read))
-        news = [event for event in parsed if event is not None]
-        self.newest = max([self.newest, *(event.milliseconds for event in news)])
+        news = [event for event in parsed if event is not None and event.job in jobs]
+        times = (event.milliseconds for event in news)
+        self.newest = max([self.newest, *(time for time in times if time <= (now + SKEW) * 1000)])
         self._read |= {event.name for event in news}
         self._read = {name for name in self._read if name >= self.start_after}
         return news
+
+
+def late_after(begin: float) -> str:
+    """S3's StartAfter for all that a job, which began then, may have written, whatever was read meanwhile.
+
+    :param begin: seconds of the client's clock
+    """
+    return f"{max(0, int((begin - SKEW) * 1000)):013d}"

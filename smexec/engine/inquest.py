@@ -43,12 +43,12 @@ class Inquest:
             return []
         return await self._open(flight, event.number, envelope, event.name)
 
-    async def last_words(self, flight: Flight, tail: cadence.Tail) -> AsyncIterator[list[News]]:
+    async def last_words(self, flight: Flight) -> AsyncIterator[list[News]]:
         """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
         if flight.place is None or flight.job is None or not flight.reports:
             return
         keys = Keys(flight.place.root, self._run.id)
-        async for names in s3.names(self._aws, keys.events, tail.late_after(flight.job.created_at)):
+        async for names in s3.names(self._aws, keys.events, cadence.late_after(flight.job.created_at)):
             for event in map(Event.parse, names):
                 if event is not None and event.job == flight.name and event.name not in flight.heard:
                     yield await self.read(flight, keys.events + event.name)

@@ -119,11 +119,9 @@ class Tracker:
             tail = self._tails.setdefault(root, cadence.Tail())
             folder = Keys(root, self._run.id).events
             async for names in s3.names(self._aws, folder, tail.start_after):
-                for event in tail.take(names):
+                for event in tail.take(names, self._followed, time.time()):
                     self._hurry()
-                    flight = self._followed.get(event.job)
-                    if flight is not None:
-                        self.observe(flight, NewsWritten(folder + event.name))
+                    self.observe(self._followed[event.job], NewsWritten(folder + event.name))
 
     def _status_is_due(self) -> bool:
         dying = any(flight.job.is_dying for flight in self._followed.values() if flight.job)
@@ -229,8 +227,7 @@ class Tracker:
             announce(passenger.future)
 
     async def _investigate(self, flight: Flight) -> None:
-        tail = self._tails.get(flight.place.root, cadence.Tail()) if flight.place else cadence.Tail()
-        async for news in self._inquest.last_words(flight, tail):
+        async for news in self._inquest.last_words(flight):
             await self._hear(flight, news)
         ended = await self._inquest.end(flight) if flight.passengers else None
         if ended is None:

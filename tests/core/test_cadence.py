@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +15,12 @@ from smexec.core.cadence import (
     PROBE_LATEST,
     PROBE_LATEST_ALONE,
     PROBE_SOONEST,
+    SKEW,
     STATUS_LATEST,
     STATUS_SOONEST,
     Tail,
     events_delay,
+    late_after,
     probe_delay,
     status_delay,
 )
@@ -57,6 +61,20 @@ def test_the_rate_of_list_training_jobs_is_left_to_others_as_well(quiet: float) 
 # -- what ----------------------------------------------------------------------------------------------------
 
 
+class Everybody(frozenset[str]):
+    """All jobs are ours."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+LATER = 1e10  # whatever an event's time is, it has come by then
+
+
+def take(tail: Tail, names: Iterable[str]) -> list[Event]:
+    return tail.take(names, Everybody(), LATER)
+
+
 def listing(store: set[str], tail: Tail) -> list[str]:
     """What S3 lists: what sorts after StartAfter."""
     return sorted(name for name in store if name > tail.start_after)
@@ -67,7 +85,7 @@ def test_no_event_is_given_twice(rounds: list[list[Event]]) -> None:
     tail, store, given_out = Tail(), set[str](), list[str]()
     for written in rounds:
         store |= {event.name for event in written}
-        given_out += [event.name for event in tail.take(listing(store, tail))]
+        given_out += [event.name for event in take(tail, listing(store, tail))]
     assert len(given_out) == len(set(given_out))
 
 
@@ -81,7 +99,7 @@ def test_no_event_is_missed_that_comes_within_the_overlap(rounds: list[tuple[lis
     for number, (delays, step) in enumerate(rounds):
         now += step
         store |= {Event(now - delay, f"job-{number}", 1).name for delay in delays}
-        given_out |= {event.name for event in tail.take(listing(store, tail))}
+        given_out |= {event.name for event in take(tail, listing(store, tail))}
     assert given_out == store
 
 
@@ -99,14 +117,14 @@ def test_what_is_remembered_does_not_grow(steps: list[int]) -> None:
     tail, now = Tail(), 0
     for number, step in enumerate(steps):
         now += step
-        tail.take([Event(now, f"job-{number}", 1).name])
+        take(tail, [Event(now, f"job-{number}", 1).name])
         in_overlap = sum(now - sum(steps[: place + 1]) <= OVERLAP for place in range(number + 1))
         assert len(tail._read) <= in_overlap
 
 
 @given(st.lists(events, max_size=20))
 def test_events_come_in_the_order_of_their_times(given_events: list[Event]) -> None:
-    taken = Tail().take([event.name for event in given_events])
+    taken = take(Tail(), [event.name for event in given_events])
     assert taken == sorted(set(given_events), key=lambda event: event.name)
     assert [event.milliseconds for event in taken] == sorted(event.milliseconds for event in taken)
 
@@ -116,27 +134,57 @@ def test_pages_of_one_listing_are_taken_one_after_the_other(given_events: list[E
     """S3 goes on where the page before ended, whatever has been read meanwhile."""
     names = sorted({event.name for event in given_events})
     tail = Tail()
-    taken = [event.name for name in names for event in tail.take([name])]
+    taken = [event.name for name in names for event in take(tail, [name])]
     assert taken == names
 
 
 def test_the_next_listing_begins_an_overlap_before_the_newest() -> None:
     tail = Tail()
     assert tail.start_after == "0000000000000"
-    tail.take([Event(1_700_000_000_000, "job", 0).name])
+    take(tail, [Event(1_700_000_000_000, "job", 0).name])
     assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
-    tail.take([Event(5, "job", 0).name])  # late, but no reason to go back
+    take(tail, [Event(5, "job", 0).name])  # late, but no reason to go back
     assert tail.start_after == f"{1_700_000_000_000 - OVERLAP:013d}"
 
 
 @pytest.mark.parametrize("name", ["", "readme.txt", "a_b_c", "0000000000001_job"])
 def test_what_others_put_there_does_not_stop_the_watch(name: str) -> None:
     event = Event(1, "job", 1)
-    assert Tail().take([name, event.name]) == [event]
+    assert take(Tail(), [name, event.name]) == [event]
 
 
-def test_what_came_late_is_looked_for_where_it_can_be() -> None:
-    """In a long run not from its beginning; for a young job not before its own."""
-    assert Tail(newest=10_000_000).late_after(begin=0.0) == f"{10_000_000 - 300_000 - OVERLAP:013d}"
-    assert Tail(newest=10_000_000).late_after(begin=20_000.0) == f"{20_000_000 - 900_000 - OVERLAP:013d}"
-    assert Tail().late_after(begin=0.0) == "0000000000000"
+NOW = 1_700_000_000.0  # seconds
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**13 - 1), st.booleans()), max_size=20))
+def test_no_strange_name_hides_what_our_jobs_write(strange: list[tuple[int, bool]]) -> None:
+    """Of a job of others, or of ours with a time that no clock can show."""
+    far = int((NOW + SKEW) * 1000) + 1
+    names = [
+        Event(max(far, time), "ours", 7).name if ours else Event(time, "x", 1).name for time, ours in strange
+    ]
+    tail = Tail()
+    tail.take(names, {"ours"}, NOW)
+    written = Event(int(NOW * 1000), "ours", 1)
+    assert tail.start_after < written.name
+    assert tail.take([written.name], {"ours"}, NOW) == [written]
+
+
+@given(st.floats(-SKEW + 1, SKEW))
+def test_a_clock_may_be_as_wrong_as_the_service_allows(wrong: float) -> None:
+    tail, event = Tail(), Event(int((NOW + wrong) * 1000), "ours", 1)
+    assert tail.take([event.name], {"ours"}, NOW) == [event]
+    assert tail.newest == event.milliseconds
+    assert event.name > late_after(begin=NOW)
+
+
+def test_an_event_is_given_when_its_job_is_known() -> None:
+    """It may have been written before the answer that there is such a job has come."""
+    tail, event = Tail(), Event(int(NOW * 1000), "ours", 1)
+    assert tail.take([event.name], set(), NOW) == []
+    assert tail.take([event.name], {"ours"}, NOW) == [event]
+
+
+def test_what_came_late_is_looked_for_from_the_beginning_of_its_job() -> None:
+    assert late_after(begin=20_000.0) == f"{20_000_000 - 900_000:013d}"
+    assert late_after(begin=0.0) == "0000000000000"

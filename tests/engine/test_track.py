@@ -99,6 +99,17 @@ def test_a_service_that_refuses_to_tell_for_a_moment_is_forgiven(
         assert future.result(60) == "told"
 
 
+def test_an_object_with_a_strange_name_hides_nothing(service: LocalService, gate: Path) -> None:
+    with SageMakerExecutor() as executor:
+        future = executor.submit(gate.read_text)
+        _until_running(future)
+        key = f"smexec/runs/{executor.run_id}/events/9999999999999_x_1"
+        service.client("s3").put_object(Bucket=service.bucket, Key=key)
+        service.wait_for_requests(**{"s3.ListObjectsV2": service.requests()["s3.ListObjectsV2"] + 2})
+        gate.write_text("seen")
+        assert future.result(60) == "seen"
+
+
 def test_a_spot_job_that_is_interrupted_runs_again(service: LocalService, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
 
