@@ -55,7 +55,7 @@ async def create(aws: Client, request: Request, made: set[str] | None = None) ->
             return
 
 
-async def stop(aws: Client, job: JobType, name: str) -> None:
+async def stop(aws: Client, job: JobType, name: str, patience: float = PATIENCE) -> None:
     """Ask for a job's end, if it can be stopped. One that has ended already is no error.
 
     What lasts is deleted, and gone when this returns.
@@ -67,7 +67,7 @@ async def stop(aws: Client, job: JobType, name: str) -> None:
         await _gone(aws, job, name)
         return
     try:
-        await aws.call("sagemaker", job.stopping, **_named(job, name))
+        await aws.call("sagemaker", job.stopping, patience, **_named(job, name))
     except InvalidRequest as error:
         if "is in status" not in str(error):
             raise
@@ -112,6 +112,8 @@ async def phases(
 ) -> dict[str, Phase]:
     """How far those of ``names`` have come that the service lists: it may be late, and then leaves one out.
 
+    It is asked once: what is throttled or unanswered is for the caller to ask again.
+
     :param token: part of all names that it is to list
     :param since: when the oldest was created, in the client's seconds
     """
@@ -124,7 +126,7 @@ async def phases(
     }
     found: dict[str, Phase] = {}
     while len(found) < len(names):
-        page = await aws.call("sagemaker", job.listing, **request)
+        page = await aws.call("sagemaker", job.listing, patience=0, **request)
         for summary in page[job.summaries]:
             if summary[job.name] in names:
                 found[summary[job.name]] = job.phase(summary)
@@ -134,9 +136,9 @@ async def phases(
     return found
 
 
-async def describe(aws: Client, job: JobType, name: str) -> dict[str, Any]:
+async def describe(aws: Client, job: JobType, name: str, patience: float = PATIENCE) -> dict[str, Any]:
     """:raises smexec.aws.border.NotFound: there is no such job"""
-    answer: dict[str, Any] = await aws.call("sagemaker", job.describing, **_named(job, name))
+    answer: dict[str, Any] = await aws.call("sagemaker", job.describing, patience, **_named(job, name))
     return answer
 
 

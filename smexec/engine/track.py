@@ -11,20 +11,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from smexec.aws import jobs, s3
-from smexec.aws.border import NotFound
-from smexec.aws.client import Client
+from smexec.aws.client import PATIENCE, Client
 from smexec.core import cadence
 from smexec.core.lifecycle import (
     Action,
     CallStarted,
     Do,
-    Job,
     NewsWritten,
     Observation,
-    Phase,
     ReadNews,
     StatusSeen,
     StopReported,
+    StopWanted,
     advance,
 )
 from smexec.core.run import Keys, Run
@@ -33,14 +31,14 @@ from smexec.engine.flight import Flight
 from smexec.engine.inquest import Inquest
 from smexec.engine.landing import announce
 from smexec.engine.outcome import News
+from smexec.engine.statuses import Statuses
 from smexec.errors import EngineFailed, ServiceError, SmexecError
 from smexec.worker import protocol
 
-TOLERANCE = (
-    60.0  # seconds for which AWS may refuse to tell us of our jobs before their futures fail with that
-)
-UNLISTED = 60.0  # seconds after its creation that ListTrainingJobs may leave a job out
-RETRY = 2.0  # seconds between two looks while it does
+# Seconds for which AWS may refuse to tell us of our jobs before their futures fail with that.
+TOLERANCE = 60.0
+RETRY = 2.0  # seconds between two tries while it does
+LAST_WORD = 10.0  # seconds that a job is told to stop for, whose calls end without it
 
 _log = logging.getLogger("smexec")
 
@@ -59,13 +57,14 @@ class Tracker:
         self._aws = aws
         self._run = run
         self._inquest = inquest
+        self._statuses = Statuses(aws, run)
         self._tasks: TaskGroup | None = None
         self._land = land
         self._fail = fail
         self._followed: dict[str, Flight] = {}
         self._tails: dict[str, cadence.Tail] = {}  # by root
         self._news = anyio.Event()
-        self._quiet_since = self._asked_at = 0.0
+        self._quiet_since = 0.0
         self._refused_since: float | None = None
 
     def follow(self, flight: Flight) -> None:
@@ -79,7 +78,7 @@ class Tracker:
 
     def observe(self, flight: Flight, seen: Observation) -> None:
         """Take note of something and begin what follows from it."""
-        if flight.job is None or self._tasks is None or flight.name not in self._followed:
+        if flight.job is None or self._tasks is None or self._followed.get(flight.name) is not flight:
             return
         flight.job, actions = advance(flight.job, seen)
         for action in actions:
@@ -96,15 +95,11 @@ class Tracker:
         while True:
             self._news = anyio.Event()
             if not self._followed:
+                self._refused_since = None
                 await self._news.wait()
                 continue
             try:
-                # Asked first: of a job that has ended all news are listed after that, and an inquest, which
-                # lists once more, is held only into those that have left calls without a word.
-                statuses = await self._look_at_statuses() if self._status_is_due() else {}
-                await self._look_at_events()
-                for flight, status in statuses.items():
-                    self.observe(flight, status)
+                await self._look(tasks)
                 self._refused_since = None
             except ServiceError as error:
                 await self._refused(error)
@@ -112,6 +107,17 @@ class Tracker:
             await anyio.sleep(cadence.events_delay(self._quiet, calls))
 
     # -- looking ---------------------------------------------------------------------------------------
+
+    async def _look(self, tasks: TaskGroup) -> None:
+        # Statuses first: of a job that has ended all news are listed after that, and an inquest, which lists
+        # once more, is held only into those that have left calls without a word.
+        await self._statuses.ask(tasks, self._followed.values(), self._quiet)
+        phases = self._statuses.take()
+        await self._look_at_events()
+        for flight, phase in phases.items():
+            self.observe(flight, StatusSeen(phase))
+        if self._statuses.refusal is not None:
+            raise self._statuses.refusal
 
     async def _look_at_events(self) -> None:
         reporting = [flight for flight in self._followed.values() if flight.reports]
@@ -122,38 +128,6 @@ class Tracker:
                 for event in tail.take(names, self._followed, time.time()):
                     self._hurry()
                     self.observe(self._followed[event.job], NewsWritten(folder + event.name))
-
-    def _status_is_due(self) -> bool:
-        dying = any(flight.job.is_dying for flight in self._followed.values() if flight.job)
-        return anyio.current_time() - self._asked_at >= cadence.status_delay(self._quiet, dying)
-
-    async def _look_at_statuses(self) -> dict[Flight, StatusSeen]:
-        followed = list(self._followed.values())
-        seen: dict[Flight, StatusSeen] = {}
-        for job_type in {flight.type for flight in followed}:
-            flights = {flight.name: flight for flight in followed if flight.type is job_type}
-            since = min(flight.job.created_at for flight in flights.values() if flight.job)
-            phases = await jobs.phases(self._aws, job_type, self._run.id, flights, since)
-            seen |= {flights[name]: StatusSeen(phase) for name, phase in phases.items()}
-        self._asked_at = anyio.current_time()
-        for flight in set(followed) - seen.keys():
-            seen |= await self._look_at_unlisted(flight)
-        return seen
-
-    async def _look_at_unlisted(self, flight: Flight) -> dict[Flight, StatusSeen]:
-        """The list is late now and then. A job that it leaves out for long is asked for by name."""
-        if flight.job is None or not self._is_asked_for(flight, flight.job):
-            return {}
-        try:
-            description = await jobs.describe(self._aws, flight.type, flight.name)
-        except NotFound:  # deleted: whether it had an outcome, S3 still tells
-            return {flight: StatusSeen(Phase.ENDED)}
-        return {flight: StatusSeen(flight.type.phase(description))}
-
-    def _is_asked_for(self, flight: Flight, job: Job) -> bool:
-        """By its name. A list leaves out for good what has a name of the user's, and what was deleted."""
-        is_old = time.time() - job.created_at >= UNLISTED
-        return is_old or job.stop_asked or self._run.id not in flight.name
 
     @property
     def _quiet(self) -> float:
@@ -169,23 +143,40 @@ class Tracker:
         self._refused_since = self._refused_since or now
         _log.warning("cannot see the jobs of run %s: %s", self._run.id, error)
         if now - self._refused_since >= TOLERANCE:
-            for flight in list(self._followed.values()):
-                await self._land_all(flight, _blind(error, flight))
+            async with anyio.create_task_group() as tasks:
+                for flight in list(self._followed.values()):
+                    tasks.start_soon(self._abandon, flight, error)
         await anyio.sleep(RETRY)
 
     # -- doing -----------------------------------------------------------------------------------------
 
     async def _perform(self, flight: Flight, action: Action) -> None:
         try:
-            await self._carry_out(flight, action)
+            await self._insist(flight, action)
         except SmexecError as error:
-            await self._land_all(flight, error)
+            await self._abandon(flight, error)
         except Exception as error:
             failed = EngineFailed.because_of(error)
             failed.locate(job_name=flight.name)
-            await self._land_all(flight, failed)
+            await self._abandon(flight, failed)
         finally:
             flight.doing.discard(action)
+
+    async def _insist(self, flight: Flight, action: Action) -> None:
+        """What AWS refuses is tried again for a while, as looking is."""
+        refused_since: float | None = None
+        while True:
+            try:
+                return await self._carry_out(flight, action)
+            except ServiceError as error:
+                now = anyio.current_time()
+                refused_since = refused_since or now
+                if now - refused_since >= TOLERANCE:
+                    raise
+                _log.warning("cannot see how job %s is doing: %s", flight.name, error)
+            await anyio.sleep(RETRY)
+            if self._followed.get(flight.name) is not flight:
+                return None
 
     async def _carry_out(self, flight: Flight, action: Action) -> None:
         match action:
@@ -240,13 +231,39 @@ class Tracker:
     async def _stop(self, flight: Flight) -> None:
         if flight.type.stopping is None:
             return
-        try:
-            await jobs.stop(self._aws, flight.type, flight.name)
-        except ServiceError as error:
-            _log.warning("job %s could not be stopped and may still run: %s", flight.name, error)
+        await self._tell_to_stop(flight, PATIENCE)
         for call, passenger in list(flight.passengers.items()):
             if passenger.future.cancelled():  # nobody waits for how it ends
                 await self._land(flight, [(call, Outcome())])
+
+    async def _tell_to_stop(self, flight: Flight, patience: float) -> bool:
+        try:
+            await jobs.stop(self._aws, flight.type, flight.name, patience)
+        except ServiceError as error:
+            _log.warning("job %s could not be stopped and may still run: %s", flight.name, error)
+            return False
+        return True
+
+    async def _abandon(self, flight: Flight, error: SmexecError) -> None:
+        """Its calls end with this, and so shall the job: nobody would hear of what it goes on to do."""
+        fate = await self._see_off(flight)
+        if isinstance(error, ServiceError):
+            error = _blind(error, flight, fate)
+        await self._land_all(flight, error)
+
+    async def _see_off(self, flight: Flight) -> str:
+        """Have it stopped, unless it has ended; what lasts is deleted as it lands.
+
+        :returns: what is known of it then, for people
+        """
+        if Do.INVESTIGATE in flight.doing:
+            return "it has ended"
+        if flight.job is None or flight.type.lasts or flight.type.stopping is None:
+            return "it may still run"
+        flight.job, actions = advance(flight.job, StopWanted())
+        if Do.STOP in actions and not await self._tell_to_stop(flight, LAST_WORD):
+            return "it may still run"
+        return "it was told to stop"
 
     async def _land_all(self, flight: Flight, error: SmexecError) -> None:
         await self._land(flight, same(error, flight.passengers))
@@ -262,8 +279,8 @@ def same(error: SmexecError, calls: Iterable[int]) -> list[tuple[int, Outcome]]:
     return copies
 
 
-def _blind(error: ServiceError, flight: Flight) -> ServiceError:
-    blind = type(error)(f"AWS does not tell how the job is doing; it may still run. {error}")
+def _blind(error: ServiceError, flight: Flight, fate: str) -> ServiceError:
+    blind = type(error)(f"AWS does not tell how the job is doing; {fate}. {error}")
     blind.operation, blind.code = error.operation, error.code
     blind.locate(job_name=flight.name)
     blind.__cause__ = error

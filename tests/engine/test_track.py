@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from smexec import Future, Processing, SageMakerExecutor, Script, errors
-from smexec.engine import track
+from smexec.engine import statuses, track
 from smexec.engine.inquest import Inquest
 from smexec.engine.launch import Launcher
 from smexec.testing import LocalService
@@ -78,6 +78,7 @@ def test_a_service_that_refuses_to_tell_is_the_futures_error_after_a_while(
     with SageMakerExecutor() as executor:
         future = executor.submit(time.sleep, 60)
         _until_running(future)
+        service.fault("StopTrainingJob", "expired", times=None)
         service.fault("ListObjectsV2", "expired", times=None)
         error = future.exception(60)
         service.clear_faults()
@@ -97,6 +98,72 @@ def test_a_service_that_refuses_to_tell_for_a_moment_is_forgiven(
         service.fault("ListObjectsV2", "denied", times=2)
         gate.write_text("told")
         assert future.result(60) == "told"
+
+
+@pytest.mark.parametrize("fault", ["throttle", "drop", "denied"])
+def test_statuses_that_are_not_told_hold_up_no_outcome(service: LocalService, fault: str) -> None:
+    with SageMakerExecutor() as executor:
+        service.fault("ListTrainingJobs", fault, times=None)
+        try:
+            assert executor.submit(abs, -1).result(60) == 1
+        finally:
+            service.clear_faults()
+
+
+def test_statuses_that_are_refused_for_long_are_the_futures_error(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "TOLERANCE", 1.0)
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    service.fault("ListTrainingJobs", "denied", times=None)
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 60)
+        assert type(future.exception(60)) is errors.AccessDenied
+    assert service.wait(str(future.job_name))["TrainingJobStatus"] == "Stopped"
+
+
+@pytest.mark.parametrize("fault", ["expired", "denied"])
+def test_news_that_may_not_be_read_for_a_moment_are_read_then(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    service.fault("GetObject", fault, times=3, match="/events/")
+    with SageMakerExecutor() as executor:
+        assert executor.submit(abs, -1).result(60) == 1
+
+
+def test_a_job_whose_news_may_not_be_read_is_stopped(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "TOLERANCE", 0.5)
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    service.fault("GetObject", "denied", times=None, match="/events/")
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 600)
+        error = future.exception(60)
+    assert type(error) is errors.AccessDenied
+    assert "it was told to stop" in str(error)
+    assert service.wait(str(future.job_name))["TrainingJobStatus"] == "Stopped"
+
+
+def test_an_end_that_may_not_be_looked_into_for_a_moment_is_looked_into_then(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(track, "RETRY", 0.1)
+    service.fault("GetObject", "denied", times=3, match="output.tar.gz")
+    with SageMakerExecutor(enable_network_isolation=True) as executor:
+        assert executor.submit(abs, -1).result(60) == 1
+
+
+def test_a_job_with_forged_news_is_stopped(service: LocalService) -> None:
+    with SageMakerExecutor() as executor:
+        future = executor.submit(time.sleep, 600)
+        _until_running(future)
+        event = f"{int(time.time() * 1000):013d}_{future.job_name}_7"
+        key = f"smexec/runs/{executor.run_id}/events/{event}"
+        service.client("s3").put_object(Bucket=service.bucket, Key=key, Body=b"forged")
+        assert type(future.exception(60)) is errors.SignatureError
+    assert service.wait(str(future.job_name))["TrainingJobStatus"] == "Stopped"
 
 
 def test_an_object_with_a_strange_name_hides_nothing(service: LocalService, gate: Path) -> None:
@@ -133,7 +200,7 @@ def test_a_spot_job_that_is_interrupted_runs_again(service: LocalService, tmp_pa
 def test_a_job_that_was_deleted_behind_our_back(
     service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(track, "UNLISTED", 0.0)
+    monkeypatch.setattr(statuses, "UNLISTED", 0.0)
     sagemaker = service.client("sagemaker")
     with SageMakerExecutor(enable_network_isolation=True) as executor:
         future = executor.submit(time.sleep, 60)
