@@ -154,7 +154,10 @@ class Endpoint:
         return str(described["EndpointStatus"])
 
     def logs(self, lines: int = 100) -> list[str]:
-        """The last lines that its containers wrote to stdout and stderr, oldest first."""
+        """The last lines that its containers wrote to stdout and stderr, oldest first.
+
+        :raises smexec.errors.ServiceError: they cannot be had
+        """
         return list(self._ask(lambda aws: logs.tail(aws, ENDPOINT, self.name, lines)).result())
 
     def delete(self) -> None:

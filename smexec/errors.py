@@ -46,8 +46,13 @@ Whatever goes wrong, a future ends with the user's own exception (its own type, 
 
 from __future__ import annotations
 
+import copy
 import signal as signals
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class SmexecError(Exception):
@@ -72,6 +77,12 @@ class SmexecError(Exception):
         self.job_name = self.job_name or job_name
         self.failure_reason = self.failure_reason or failure_reason
         self.log_tail = self.log_tail or tuple(log_tail)
+
+    def copied(self) -> Self:
+        """Another of the same: raising an error adds a traceback to it, so each call has its own."""
+        copied = copy.copy(self)
+        copied.__cause__ = self.__cause__
+        return copied
 
     def __str__(self) -> str:
         text = super().__str__()

@@ -37,7 +37,7 @@ class Log:
     async def read(self, aws: Client) -> tuple[str, ...]:
         """The lines."""
         if self._reading is None:
-            self._reading = asyncio.ensure_future(logs.tail(aws, ENDPOINT, self._name, _LOG_LINES))
+            self._reading = asyncio.ensure_future(logs.tail_or_why(aws, ENDPOINT, self._name, _LOG_LINES))
             self._reading.add_done_callback(self._read)
         return await asyncio.shield(self._reading)
 

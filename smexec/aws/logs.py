@@ -13,16 +13,23 @@ _MOST_LINES = 10_000  # that GetLogEvents gives at once
 _PATIENCE = 10.0
 
 
-async def tail(aws: Client, job: JobType, name: str, lines: int) -> tuple[str, ...]:
-    """The last lines that a job wrote; or, in place of them, why there are none to be had."""
-    if lines < 1:
-        return ()
+async def tail_or_why(aws: Client, job: JobType, name: str, lines: int) -> tuple[str, ...]:
+    """The last lines that a job wrote, for an error to show; or, in their place, why there are none."""
     try:
-        return await _tail(aws, job, name, lines)
-    except NotFound:
-        return ()
+        return await tail(aws, job, name, lines)
     except ServiceError as error:
         return (f"(no log: {error})",)
+
+
+async def tail(aws: Client, job: JobType, name: str, lines: int) -> tuple[str, ...]:
+    """The last lines that a job wrote.
+
+    :raises ServiceError: they cannot be had
+    """
+    try:
+        return await _tail(aws, job, name, lines) if lines > 0 else ()
+    except NotFound:  # nothing has been written
+        return ()
 
 
 async def _tail(aws: Client, job: JobType, name: str, lines: int) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
 from smexec.engine.flight import Passenger, Ticket
 from smexec.engine.place import check_ground, ground
-from smexec.errors import EngineFailed
+from smexec.errors import EngineFailed, SmexecError
 
 _log = logging.getLogger("smexec")
 
@@ -53,7 +53,7 @@ class Engine:
         # Reentrant: a dropped executor is closed wherever the garbage collector happens to run.
         self._lock = threading.RLock()
         self._closed = False
-        self._failure: BaseException | None = None
+        self._failure: SmexecError | None = None
         self._finished: concurrent.futures.Future[None] | None = None
         self._closer: threading.Thread | None = None
         self._aboard: dict[Ticket, Passenger] = {}  # all calls that have not landed
@@ -99,7 +99,7 @@ class Engine:
         self.check_process()
         with self._lock:
             if self._closed:
-                after = loop.ending() or ("a failure of smexec's own" if self._failure else "shutdown")
+                after = loop.ending() or (f"a failure: {self._failure}" if self._failure else "shutdown")
                 raise RuntimeError(f"cannot schedule new futures after {after}") from self._failure
             if self._finished is None:
                 self._start()
@@ -214,13 +214,15 @@ class Engine:
                 raise
 
     def _give_up(self, fault: BaseException) -> None:
-        """No future may wait for ever, least of all for a fault of ours."""
-        _log.error("the loop of run %s failed", self.run.id, exc_info=fault)
+        """No future may wait for ever, least of all for a fault of ours; what is missing here is none."""
+        if not isinstance(fault, SmexecError):
+            _log.error("the loop of run %s failed", self.run.id, exc_info=fault)
+        known = fault if isinstance(fault, SmexecError) else EngineFailed.because_of(fault)
         with self._lock:
-            self._closed, self._failure = True, fault
+            self._closed, self._failure = True, known
             aboard = list(self._aboard.values())
         for passenger in aboard:
-            failed = EngineFailed.because_of(fault)
+            failed = known.copied()
             failed.locate(job_name=passenger.ticket.job_name)
             landing.settle_all([(passenger, Outcome(error=failed))])
         self._aboard.clear()

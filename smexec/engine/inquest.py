@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from smexec.aws import jobs, logs, s3
@@ -121,7 +122,8 @@ class Inquest:
         return error
 
     async def _log(self, flight: Flight) -> tuple[str, ...]:
-        return await flight.log.tail(lambda: logs.tail(self._aws, flight.type, flight.name, LOG_LINES))
+        ask = partial(logs.tail_or_why, self._aws, flight.type, flight.name, LOG_LINES)
+        return await flight.log.tail(ask)
 
     async def _in_output(self, flight: Flight, keys: Keys) -> AsyncIterator[tuple[int, Buffer]]:
         if not flight.settings.disable_output_compression:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -270,13 +269,8 @@ class Tracker:
 
 
 def same(error: SmexecError, calls: Iterable[int]) -> list[tuple[int, Outcome]]:
-    """One error as the outcome of several calls: each its own, since raising it adds a traceback."""
-    copies: list[tuple[int, Outcome]] = []
-    for call in calls:
-        copied = copy.copy(error)
-        copied.__cause__ = error.__cause__
-        copies.append((call, Outcome(error=copied)))
-    return copies
+    """One error as the outcome of several calls."""
+    return [(call, Outcome(error=error.copied())) for call in calls]
 
 
 def _blind(error: ServiceError, flight: Flight, fate: str) -> ServiceError:

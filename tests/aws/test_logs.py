@@ -10,6 +10,7 @@ import pytest
 from smexec.aws import jobs, logs
 from smexec.core.jobtype import ENDPOINT, TRAINING
 from smexec.core.request import Request
+from smexec.errors import AccessDenied
 from smexec.testing import LocalService
 
 Ask = Callable[..., Any]
@@ -86,8 +87,10 @@ def test_lines_that_we_may_not_read_are_no_reason_to_fail(
     name = request["TrainingJobName"]
     ask(jobs.create, Request("CreateTrainingJob", request))
     smexec_service.wait(name)
-    smexec_service.fault(operation, "denied")
-    (line,) = ask(logs.tail, TRAINING, name, 3)
+    smexec_service.fault(operation, "denied", times=2)
+    with pytest.raises(AccessDenied):
+        ask(logs.tail, TRAINING, name, 3)
+    (line,) = ask(logs.tail_or_why, TRAINING, name, 3)
     assert line.startswith(f"(no log: {operation}: User: ")
 
 

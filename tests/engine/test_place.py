@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,19 @@ def test_what_the_local_service_needs_is_asked_for_by_the_line_that_asks_for_it(
         SageMakerExecutor(instance_type="local")
     with pytest.raises(lease.ServiceUnavailable, match=missing), local_service():
         pass
+
+
+def test_a_place_that_cannot_be_had_is_the_calls_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(lease, "_runtime_directory", lambda: tmp_path / "file")
+    with SageMakerExecutor(instance_type="local") as executor:
+        error = executor.submit(abs, -1).exception(60)
+        assert isinstance(error, errors.ServiceUnavailable)
+        assert f"{tmp_path}/file" in str(error)
+        with pytest.raises(RuntimeError, match=r"cannot schedule new futures after .*no place"):
+            executor.submit(abs, -2)
 
 
 def test_who_holds_the_local_service_holds_the_same_until_the_last_lets_go(
