@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import add
@@ -202,7 +203,7 @@ def test_where_s3_is_out_of_the_jobs_reach(smexec_service: LocalService, compres
     assert "smexec_values" not in brought(smexec_service, two)
 
 
-def test_what_is_passed_on_to_many_is_pickled_once(smexec_service: LocalService) -> None:
+def test_what_is_passed_on_to_many_is_pickled_once(smexec_service: LocalService, gate: Path) -> None:
     class Counted:
         pickled = 0
 
@@ -214,7 +215,18 @@ def test_what_is_passed_on_to_many_is_pickled_once(smexec_service: LocalService)
         first = one.submit(abs, -1)
         first.result()
         first._result = Counted()  # type: ignore[assignment]  # what cannot come back from a job as itself
-        assert list(other.map(size, [first] * 5)) == [100_000] * 5
+
+        def many() -> Iterator[Future[Any]]:
+            for _ in range(5):
+                yield first
+                while not Counted.pickled:
+                    time.sleep(0.01)
+                time.sleep(0.01)  # in which what nobody holds is gone
+
+        other.submit(gate.read_text)  # the only job, behind which the calls wait
+        results = other.map(size, many())
+        gate.write_text("")
+        assert list(results) == [100_000] * 5
     assert Counted.pickled == 1
 
 

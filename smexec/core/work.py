@@ -64,10 +64,12 @@ class Pickled:
     :ivar sections: the pickle of ``(args, kwargs)`` and its out-of-band buffers
     :ivar shared: what it refers to by number: the same of each large object that other calls have too, and
         values of other calls
+    :ivar pickled: those whose values were pickled for it: other calls find them while it is under way
     """
 
     sections: Sequence[Buffer]
     shared: Sequence[Shared] = ()
+    pickled: Sequence[Dependency] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +96,10 @@ class Call:
 
     def having(self, value: Callable[[Dependency], Shared]) -> Call:
         """The call with a value in the place of each dependency."""
-        shared = [value(item) if isinstance(item, Dependency) else item for item in self.arguments.shared]
-        return dataclasses.replace(self, arguments=Pickled(self.arguments.sections, shared))
+        values = {item: value(item) for item in self.dependencies}
+        shared = [values[item] if isinstance(item, Dependency) else item for item in self.arguments.shared]
+        pickled = [item for item in values if not isinstance(values[item], Stored)]
+        return dataclasses.replace(self, arguments=Pickled(self.arguments.sections, shared, pickled))
 
     @property
     def prefix(self) -> str:
