@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
 import queue
@@ -274,7 +275,7 @@ class AsTheyCome:
     def next(self, end: float | None) -> Future[Any]:
         """Whichever is done first."""
         try:
-            future = self._done.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            future = self._first(end)
         except queue.Empty:
             raise FuturesTimeoutError from None
         self._pending.discard(future)
@@ -285,6 +286,15 @@ class AsTheyCome:
         self._said = said
         if not self._done.empty():
             said()
+
+    def _first(self, end: float | None) -> Future[Any]:
+        """:raises queue.Empty: none is done before ``end``"""
+        # Not get(timeout=) alone: in Python 3.10 that waits for ever if the time is up once it has taken the
+        # queue's lock. When get_nowait() has found nothing, the lock is taken.
+        with contextlib.suppress(queue.Empty):
+            return self._done.get_nowait()
+        left = None if end is None else end - time.monotonic()
+        return self._done.get(block=left is None or left > 0, timeout=left)
 
     def _ended(self, future: Future[Any]) -> None:
         self._done.put(future)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gc
 import itertools
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from smexec import SageMakerExecutor
-from smexec.results import Arguments
+from smexec.results import Arguments, AsTheyCome
 from smexec.testing import LocalService
 
 
@@ -49,6 +50,13 @@ def test_no_more_is_visible_than_the_buffer_holds() -> None:
 def test_what_has_no_end_needs_a_buffer(iterables: list[Iterable[Any]]) -> None:
     with SageMakerExecutor() as executor, pytest.raises(ValueError, match="no end: give buffersize="):
         executor.map(max, *iterables)
+
+
+def test_no_result_is_waited_for_once_the_time_is_up() -> None:
+    """Python 3.10's SimpleQueue.get() would wait for ever, where it is interrupted at the wrong moment."""
+    for _ in range(100_000):
+        with pytest.raises(concurrent.futures.TimeoutError):
+            AsTheyCome().next(time.monotonic())
 
 
 def test_calls_start_while_an_iterable_keeps_the_next_one_back(smexec_service: LocalService) -> None:
