@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "tests", "contract", "docs"]
@@ -120,6 +121,24 @@ def left_out_by(python: str) -> tuple[str, ...]:
     return NEWEST_ONLY if python == installed[0] else (*NEWEST_ONLY, *ENDS_ONLY)
 
 
+def run_tests(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run pytest; tests that fail run once more, one after the other and with nothing beside them.
+
+    What fails again is broken. What does not is a race that the first run has shown, in full: a fault to be
+    mended as well, but no reason to throw away what has nothing to do with it.
+    """
+    cache = Path(session.cache_dir).absolute() / f"pytest-{session.name}"
+    shutil.rmtree(cache, ignore_errors=True)  # failures of earlier runs
+    pytest = ("pytest", "--override-ini", f"cache_dir={cache}", *arguments)
+    try:
+        session.run(*pytest, env=env)
+    except CommandFailed:
+        if not (cache / "v" / "cache" / "lastfailed").exists():  # no test has failed, but pytest itself
+            raise
+        session.warn("What failed runs once more, alone. If it passes now, it is a race: mend it.")
+        session.run(*pytest, "--last-failed", "--numprocesses", "0", "--maxfail", "1", "-v", env=env)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run a parameter grid as Training Jobs on this machine, and draw its heat map."""
@@ -132,7 +151,7 @@ def tests(session: nox.Session) -> None:
     """The project's own tests; arguments go to pytest."""
     install(session, "all", groups=("tests",))
     left_out = () if session.posargs else left_out_by(str(session.python))
-    session.run("pytest", *SIDE_BY_SIDE, *(f"--ignore={path}" for path in left_out), *session.posargs)
+    run_tests(session, *SIDE_BY_SIDE, *(f"--ignore={path}" for path in left_out), *session.posargs)
 
 
 @nox.session
@@ -154,7 +173,7 @@ def types(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """The tests that CPython has of its executors, and joblib of its backends, on the local service."""
     install(session, "all", groups=("tests",))
-    session.run("pytest", "tests/contract", *SIDE_BY_SIDE, *session.posargs)
+    run_tests(session, "tests/contract", *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(python="3.10")
@@ -164,7 +183,7 @@ def rival(session: nox.Session) -> None:
     sdk = another_environment(session, "sdk", "sagemaker>=2.257,<3")
     install(session, "local", groups=("tests",))
     env = {"RIVAL_PYTHON": str(sdk)}
-    session.run("pytest", "tests/rival", *session.posargs, env=env)
+    run_tests(session, "tests/rival", *session.posargs, env=env)
 
 
 @nox.session
@@ -172,8 +191,8 @@ def r(session: nox.Session) -> None:
     """Process, train and serve with real R, as processes of this machine; for root on Debian, or with R."""
     need_programs(session, "Rscript", "curl")
     install(session, "all", groups=("tests",))
-    session.run("pytest", "tests/images/test_r.py", *session.posargs)
-    session.run("pytest", "tests/docs/test_examples.py", "-k", "[r]")
+    run_tests(session, "tests/images/test_r.py", *session.posargs)
+    run_tests(session, "tests/docs/test_examples.py", "-k", "[r]")
 
 
 @nox.session
@@ -193,7 +212,7 @@ def containers(session: nox.Session) -> None:
     session.run(*build, "--", "--build-arg", f"BASE={BASE}")
     session.run("smexec", "image", "check", R_IMAGE, "--language", "r", "--using", "podman")
     env = {"TEST_CONTAINER_IMAGE": BASE, "TEST_R_IMAGE": R_IMAGE}
-    session.run("pytest", "tests/containers", "tests/local/test_containers.py", *session.posargs, env=env)
+    run_tests(session, "tests/containers", "tests/local/test_containers.py", *session.posargs, env=env)
 
 
 def need_programs(session: nox.Session, *names: str) -> None:
@@ -227,7 +246,7 @@ def ensure_base(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run the documentation's examples, follow its links, compare its generated pages."""
     install(session, "all", groups=("tests",))
-    session.run("pytest", "tests/docs", "--numprocesses", "3", *session.posargs)
+    run_tests(session, "tests/docs", "--numprocesses", "3", *session.posargs)
 
 
 @nox.session
