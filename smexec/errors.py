@@ -411,9 +411,11 @@ class EngineFailed(SmexecError):
     The job, if it was under way, may still be running.
     """
 
-    @classmethod
-    def because_of(cls, fault: BaseException) -> EngineFailed:
-        """With the fault as its ``__cause__``."""
-        failed = cls(f"smexec itself failed: {type(fault).__name__}: {fault}")
-        failed.__cause__ = fault
-        return failed
+
+def known(error: BaseException) -> SmexecError:
+    """The error itself, if it is one of these; else it is a fault of ours, whose ``__cause__`` it becomes."""
+    if isinstance(error, SmexecError):
+        return error
+    failed = EngineFailed(f"smexec itself failed: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed

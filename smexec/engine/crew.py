@@ -27,7 +27,7 @@ from smexec.engine.launch import Launcher
 from smexec.engine.loop import in_thread
 from smexec.engine.place import Ground, Surveyor
 from smexec.engine.track import Tracker, same
-from smexec.errors import EngineFailed, JobStopped, SmexecError
+from smexec.errors import JobStopped, SmexecError, known
 
 _AT_ONCE = 1_000  # things that were posted and are done before others have their turn
 _PREPARED_AT_ONCE = 4  # calls; the loop's other threads land some meanwhile
@@ -200,9 +200,9 @@ class Crew:
         try:
             await self._launcher.launch(flight)
         except Exception as error:
-            known = error if isinstance(error, SmexecError) else EngineFailed.because_of(error)
-            known.locate(job_name=flight.name)
-            await self._fail(flight, known)
+            reason = known(error)
+            reason.locate(job_name=flight.name)
+            await self._fail(flight, reason)
             return
         if flight.job is None:  # nobody wanted it any more before there was a job
             await self._land(flight, same(JobStopped("the call was stopped"), flight.passengers))

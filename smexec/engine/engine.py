@@ -31,7 +31,7 @@ from smexec.engine import landing, loop
 from smexec.engine.crew import Crew
 from smexec.engine.flight import Passenger, Ticket
 from smexec.engine.place import check_ground, ground
-from smexec.errors import EngineFailed, SmexecError
+from smexec.errors import SmexecError, known
 
 _log = logging.getLogger("smexec")
 
@@ -215,14 +215,14 @@ class Engine:
 
     def _give_up(self, fault: BaseException) -> None:
         """No future may wait for ever, least of all for a fault of ours; what is missing here is none."""
-        if not isinstance(fault, SmexecError):
+        reason = known(fault)
+        if reason is not fault:
             _log.error("the loop of run %s failed", self.run.id, exc_info=fault)
-        known = fault if isinstance(fault, SmexecError) else EngineFailed.because_of(fault)
         with self._lock:
-            self._closed, self._failure = True, known
+            self._closed, self._failure = True, reason
             aboard = list(self._aboard.values())
         for passenger in aboard:
-            failed = known.copied()
+            failed = reason.copied()
             failed.locate(job_name=passenger.ticket.job_name)
             landing.settle_all([(passenger, Outcome(error=failed))])
         self._aboard.clear()

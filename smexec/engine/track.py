@@ -31,7 +31,7 @@ from smexec.engine.inquest import Inquest
 from smexec.engine.landing import announce
 from smexec.engine.outcome import News
 from smexec.engine.statuses import Statuses
-from smexec.errors import EngineFailed, ServiceError, SmexecError
+from smexec.errors import ServiceError, SmexecError, known
 from smexec.worker import protocol
 
 # Seconds for which AWS may refuse to tell us of our jobs before their futures fail with that.
@@ -152,12 +152,10 @@ class Tracker:
     async def _perform(self, flight: Flight, action: Action) -> None:
         try:
             await self._insist(flight, action)
-        except SmexecError as error:
-            await self._abandon(flight, error)
         except Exception as error:
-            failed = EngineFailed.because_of(error)
-            failed.locate(job_name=flight.name)
-            await self._abandon(flight, failed)
+            reason = known(error)
+            reason.locate(job_name=flight.name)
+            await self._abandon(flight, reason)
         finally:
             flight.doing.discard(action)
 
