@@ -9,7 +9,7 @@ import itertools
 import logging
 import mmap
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import anyio
@@ -26,6 +26,7 @@ _CHUNK = 1 << 16  # bytes that a socket takes at once: what is left would be cop
 _ABORT_PATIENCE = 30.0  # seconds
 
 Where: TypeAlias = Mapping[str, Any]  # Bucket and Key
+Follow: TypeAlias = Callable[[Buffer, int], None]  # memory that is being filled, and how far it is
 
 _log = logging.getLogger("smexec")
 
@@ -152,9 +153,10 @@ async def size_of(aws: Client, where: Where) -> int | None:
 # -- in ------------------------------------------------------------------------------------------------------
 
 
-async def download(aws: Client, where: Where, part: int) -> Buffer:
+async def download(aws: Client, where: Where, part: int, follow: Follow | None = None) -> Buffer:
     """Read an object, in one request if it has no more bytes than ``part``.
 
+    :param follow: called on threads, of what has more
     :returns: memory that may be written to
     :raises NotFound: there is no such object
     """
@@ -162,7 +164,7 @@ async def download(aws: Client, where: Where, part: int) -> Buffer:
     if total == len(beginning):
         return beginning
     whole = _room(total)
-    await _fill(aws, same, whole, beginning, part)
+    await _fill(aws, same, whole, beginning, part, follow)
     return whole
 
 
@@ -199,16 +201,45 @@ async def _read(aws: Client, where: Where, start: int, stop: int) -> bytearray:
     return cast("bytearray", answer["Body"])
 
 
-async def _fill(aws: Client, where: Where, whole: memoryview, beginning: bytearray, part: int) -> None:
+async def _fill(
+    aws: Client, where: Where, whole: memoryview, beginning: bytearray, part: int, follow: Follow | None
+) -> None:
     here = len(beginning)
     whole[:here] = beginning
     beginning.clear()
+    followed = _Followed(whole, here, follow) if follow else None
 
     async def fetch(start: int, stop: int) -> None:
         whole[start:stop] = await _read(aws, where, start, stop)
+        if followed:
+            await followed.came(start, stop)
 
     rest = parts.spans(here, whole.nbytes, part)
     await together((functools.partial(fetch, *span) for span in rest), parts.AT_A_TIME)
+
+
+class _Followed:
+    """Memory that is filled in pieces, in any order, and somebody who goes through it from its beginning."""
+
+    def __init__(self, whole: memoryview, here: int, follow: Follow) -> None:
+        self._whole = whole
+        self._follow = follow
+        self._ahead = {0: here}  # what nobody has gone through: from, to
+        self._reached = 0
+        self._is_going = False
+
+    async def came(self, start: int, stop: int) -> None:
+        """One more piece. Returns at once, unless this lets him go on who follows."""
+        self._ahead[start] = stop
+        if self._is_going:
+            return
+        self._is_going = True
+        try:
+            while self._reached in self._ahead:
+                self._reached = self._ahead.pop(self._reached)
+                await asyncio.to_thread(self._follow, self._whole, self._reached)
+        finally:
+            self._is_going = False
 
 
 def _room(size: int) -> memoryview:

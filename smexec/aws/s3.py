@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from smexec.aws import multipart
 from smexec.aws.border import NotFound
 from smexec.aws.client import Client
+from smexec.aws.multipart import Follow
 from smexec.aws.pieces import Content, pieces, size
 from smexec.errors import InvalidRequest
 from smexec.worker.parts import SIZES, Sizes
@@ -49,10 +50,13 @@ async def put(
             raise
 
 
-async def get(aws: Client, uri: str, sizes: Sizes = SIZES) -> Buffer | None:
-    """An object's bytes, in memory that may be written to; None if there is no such object."""
+async def get(aws: Client, uri: str, sizes: Sizes = SIZES, follow: Follow | None = None) -> Buffer | None:
+    """An object's bytes, in memory that may be written to; None if there is no such object.
+
+    :param follow: told how many of a large one's bytes have come, while others are on their way
+    """
     try:
-        return await multipart.download(aws, _where(uri), sizes.part)
+        return await multipart.download(aws, _where(uri), sizes.part, follow)
     except NotFound:
         return None
 

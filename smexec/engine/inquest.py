@@ -39,10 +39,13 @@ class Inquest:
         :raises smexec.errors.SignatureError: it was not this job
         """
         event = Event.parse(uri.rpartition("/")[2])
-        envelope = await s3.get(self._aws, uri)
-        if event is None or envelope is None:
+        if event is None:
             return []
-        return await self._open(flight, event.number, envelope, event.name)
+        opening = outcomes.opening(self._run.key, flight.name, event.number)
+        envelope = await s3.get(self._aws, uri, follow=opening.follow)
+        if envelope is None:
+            return []
+        return await in_thread(lambda: outcomes.read(opening, flight.name, envelope, event.name))
 
     async def last_words(self, flight: Flight) -> AsyncIterator[list[News]]:
         """What a job wrote that has ended and was not heard: too late to be listed, or into its output."""
@@ -54,7 +57,8 @@ class Inquest:
                 if event is not None and event.job == flight.name and event.name not in flight.heard:
                     yield await self.read(flight, keys.events + event.name)
         async for number, envelope in self._in_output(flight, keys):
-            yield await self._open(flight, number, envelope)
+            opening = outcomes.opening(self._run.key, flight.name, number)
+            yield await in_thread(partial(outcomes.read, opening, flight.name, envelope))
 
     async def end(self, flight: Flight) -> Outcome | None:
         """What calls end with whose job has ended without a word; None if it turns out that it has not."""
@@ -144,8 +148,3 @@ class Inquest:
                 return {}
             archive.seek(0)
             return await in_thread(lambda: outcomes.from_archive(archive, flight.name))
-
-    async def _open(
-        self, flight: Flight, number: int, envelope: Buffer, event: str | None = None
-    ) -> list[News]:
-        return await in_thread(lambda: outcomes.read(self._run.key, flight.name, number, envelope, event))

@@ -12,7 +12,7 @@ from smexec import errors
 from smexec.capture import pickling
 from smexec.core.work import Outcome, Stored
 from smexec.worker import protocol
-from smexec.worker.protocol import Buffer, Header
+from smexec.worker.protocol import Buffer, Header, Opening
 
 
 class News(NamedTuple):
@@ -27,14 +27,19 @@ class News(NamedTuple):
     event: str | None = None
 
 
-def read(key: bytes, job: str, number: int, envelope: Buffer, event: str | None = None) -> list[News]:
+def opening(key: bytes, job: str, number: int) -> Opening:
+    """Of an envelope that a job has written."""
+    return Opening(key, protocol.events_purpose(job, number))
+
+
+def read(opening: Opening, job: str, envelope: Buffer, event: str | None = None) -> list[News]:
     """What an envelope tells, once its signature holds. Unpickles nothing.
 
     :param event: its name, if it is an object in S3
     :raises errors.SignatureError: it was not written by this run's worker
     """
     try:
-        header, sections = protocol.unseal(key, protocol.events_purpose(job, number), envelope)
+        header, sections = opening.open(envelope)
         parts = iter(sections)
         return [
             News(told["call"], told["outcome"], list(itertools.islice(parts, told["sections"])), event)

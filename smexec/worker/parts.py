@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import zlib
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .protocol import Buffer
 
@@ -53,7 +53,7 @@ def checksum(buffers: Sequence[Buffer]) -> str:
     return base64.b64encode(crc32.to_bytes(4, "big")).decode()
 
 
-def split(buffers: Sequence[Buffer], size: int) -> Iterator[List[memoryview]]:
+def split(buffers: Iterable[Buffer], size: int) -> Iterator[List[memoryview]]:
     """The bytes of the buffers, one after the other, in parts of ``size`` bytes: as views, uncopied."""
     part: List[memoryview] = []
     room = size

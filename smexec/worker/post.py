@@ -176,7 +176,8 @@ class Post:
         number = self._orders.hosts.number(self._sent)
         self._sent, self._sent_at = self._sent + 1, time.monotonic()
         body = protocol.encode_body({"events": events}, sections)
-        envelope = protocol.seal(self._orders.key, protocol.events_purpose(self._orders.job, number), body)
+        purpose = protocol.events_purpose(self._orders.job, number)
+        envelope = protocol.Envelope(self._orders.key, purpose, body)
         if not (self._tries_s3 and self._reach(number, envelope)):
             self._leave(number, envelope)
             return
@@ -186,7 +187,7 @@ class Post:
         ):
             self._waiting.append(News(protocol.LATE, {"name": self._last_name}))
 
-    def _reach(self, number: int, envelope: Sequence[Buffer]) -> bool:
+    def _reach(self, number: int, envelope: protocol.Envelope) -> bool:
         """Write to S3; False if it does not take it.
 
         It is given up if it never took anything. If it did, the next object is tried again, but once only.
@@ -197,7 +198,8 @@ class Post:
         self._last_name = event.name
         tries = 1 if self._is_doubtful else s3.TRIES
         try:
-            upload.upload(self._orders.events + event.name, envelope, self._orders.sse_kms_key, tries)
+            uri = self._orders.events + event.name
+            upload.upload(uri, envelope, envelope.size, self._orders.sse_kms_key, tries)
         except s3.Undeliverable as error:
             sys.stderr.write("smexec: {}\n".format(error))
             self._tries_s3 = error.may_pass or self._has_reached
@@ -206,7 +208,7 @@ class Post:
         self._has_reached, self._is_doubtful = True, False
         return True
 
-    def _leave(self, number: int, envelope: Sequence[Buffer]) -> None:
+    def _leave(self, number: int, envelope: protocol.Envelope) -> None:
         """Have the platform take it along, when the job has ended."""
         self._opt_ml.output.mkdir(parents=True, exist_ok=True)
         part = self._opt_ml.output / "{}.part".format(number)

@@ -2,11 +2,13 @@
 
 An **envelope** is what travels: a header in JSON, some sections of bytes, and a signature over all of it::
 
-    magic 12 | HMAC-SHA256 32 | header length 4 | header | section | section | ...
-    '------------------------'  '------------------- body ------------------------'
+    magic 12 | header length 4 | header | section | section | ... | HMAC-SHA256 32
+               '-------------------- body -----------------------'
 
 The signature covers the envelope's *purpose* too (``batch smexec-f-x7k2-0001``), so that a signed envelope
-cannot be put in another's place. Nothing in an envelope is looked at before the signature holds.
+cannot be put in another's place. Nothing in an envelope is looked at before the signature holds. It comes
+last, so that a large envelope is signed while it is sent (:class:`Envelope`) and checked while it comes
+(:class:`Opening`).
 
 The sections of a pickle are the pickle itself and its out-of-band buffers (protocol 5), uncopied. Header and
 sections are padded, so that each section begins at a multiple of 16 bytes: an array that is used where it
@@ -19,16 +21,17 @@ import hashlib
 import hmac
 import json
 import struct
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 Buffer = Union[bytes, bytearray, memoryview]
 Header = Dict[str, Any]
 
-MAGIC = b"smexec-env-1"
+MAGIC = b"smexec-env-2"
 MAC_SIZE = hashlib.sha256().digest_size
 ALIGNMENT = 16  # bytes: the most that any of numpy's types asks for
 _LENGTH = struct.Struct(">I")
-assert (len(MAGIC) + MAC_SIZE + _LENGTH.size) % ALIGNMENT == 0
+_AT_ONCE = 1 << 20  # bytes that are signed before they are sent
+assert (len(MAGIC) + _LENGTH.size) % ALIGNMENT == 0
 
 # -- names in the job's request ---------------------------------------------------------------------------
 
@@ -195,15 +198,67 @@ def decode_body(body: Buffer) -> Tuple[Header, List[memoryview]]:
 
 def sign(key: bytes, purpose: str, body: Iterable[Buffer]) -> bytes:
     """The HMAC of a body that is given in parts, and of what it is for."""
-    mac = hmac.new(key, purpose.encode() + b"\0", hashlib.sha256)
+    mac = _mac(key, purpose)
     for part in body:
         mac.update(part)
     return mac.digest()
 
 
+class Envelope:
+    """A body on its way out. Its bytes are signed as they are taken, some at a time.
+
+    :ivar size: of it all, in bytes
+    """
+
+    def __init__(self, key: bytes, purpose: str, body: Sequence[Buffer]) -> None:
+        self._key = key
+        self._purpose = purpose
+        self._content: List[Buffer] = [MAGIC, *body]
+        self.size = sum(memoryview(buffer).nbytes for buffer in self._content) + MAC_SIZE
+
+    def __iter__(self) -> Iterator[Buffer]:
+        mac = _mac(self._key, self._purpose)
+        for buffer in self._content:
+            view = memoryview(buffer).cast("B")
+            for start in range(0, view.nbytes, _AT_ONCE):
+                piece = view[start : start + _AT_ONCE]
+                mac.update(piece)
+                yield piece
+        yield mac.digest()
+
+
+class Opening:
+    """An envelope on its way in."""
+
+    def __init__(self, key: bytes, purpose: str) -> None:
+        self._purpose = purpose
+        self._mac = _mac(key, purpose)
+        self._seen = 0
+
+    def follow(self, envelope: Buffer, stop: int) -> None:
+        """Its first ``stop`` bytes are there, and will not change: see to those that are new."""
+        signed = memoryview(envelope).cast("B")[:-MAC_SIZE]
+        self._mac.update(signed[self._seen : stop])
+        self._seen = max(self._seen, min(stop, signed.nbytes))
+
+    def open(self, envelope: Buffer) -> Tuple[Header, List[memoryview]]:
+        """Header and sections, once the signature holds.
+
+        :raises BadSignature: it does not hold
+        """
+        view = memoryview(envelope).cast("B")
+        self.follow(view, view.nbytes)
+        if bytes(view[: len(MAGIC)]) != MAGIC:
+            raise BadSignature("not an envelope of this version")
+        if not hmac.compare_digest(bytes(view[-MAC_SIZE:]), self._mac.digest()):
+            message = "the signature does not hold for '{}'".format(self._purpose)
+            raise BadSignature(message)
+        return decode_body(view[len(MAGIC) : -MAC_SIZE])
+
+
 def seal(key: bytes, purpose: str, body: Sequence[Buffer]) -> List[Buffer]:
     """The envelope, as parts to be written one after the other."""
-    return [MAGIC, sign(key, purpose, body), *body]
+    return list(Envelope(key, purpose, body))
 
 
 def unseal(key: bytes, purpose: str, envelope: Buffer) -> Tuple[Header, List[memoryview]]:
@@ -211,12 +266,8 @@ def unseal(key: bytes, purpose: str, envelope: Buffer) -> Tuple[Header, List[mem
 
     :raises BadSignature: it does not hold
     """
-    view = memoryview(envelope).cast("B")
-    start = len(MAGIC) + MAC_SIZE
-    if bytes(view[: len(MAGIC)]) != MAGIC:
-        raise BadSignature("not an envelope of this version")
-    body = view[start:]
-    if not hmac.compare_digest(bytes(view[len(MAGIC) : start]), sign(key, purpose, [body])):
-        message = "the signature does not hold for '{}'".format(purpose)
-        raise BadSignature(message)
-    return decode_body(body)
+    return Opening(key, purpose).open(envelope)
+
+
+def _mac(key: bytes, purpose: str) -> hmac.HMAC:
+    return hmac.new(key, purpose.encode() + b"\0", hashlib.sha256)

@@ -26,20 +26,22 @@ class _Sent(NamedTuple):
 
 def upload(
     uri: str,
-    content: Sequence[Buffer],
+    content: Iterable[Buffer],
+    total: int,
     sse_kms_key: Optional[str] = None,
     tries: int = s3.TRIES,
     sizes: parts.Sizes = parts.SIZES,
 ) -> None:
     """Write one object, whose bytes are the buffers one after the other.
 
+    :param content: its first parts are sent while later buffers are still to be made
+    :param total: bytes of all
     :param tries: of each request
     :raises Undeliverable: with the last error's text
     """
-    if parts.length(content) < sizes.large:
-        s3.put(uri, content, sse_kms_key, tries)
+    if total < sizes.large:
+        s3.put(uri, list(content), sse_kms_key, tries)
         return
-    total = parts.length(content)
     query = _begin(uri, sse_kms_key, tries)
     try:
         sent = _send(uri, query, parts.split(content, parts.part_size(total, sizes.part)), tries)

@@ -44,7 +44,7 @@ class Values:
         path = self._folder / name
         envelope = Extent(path).mapped()
         header, _ = protocol.unseal(self._key, protocol.events_purpose(event.job, event.number), envelope)
-        extents = _extents(path, header["sizes"], envelope.nbytes)
+        extents = _extents(path, header["sizes"], envelope.nbytes - protocol.MAC_SIZE)
         own = [(told, list(itertools.islice(extents, told["sections"]))) for told in header["events"]]
         return {told["call"]: some for told, some in own if _is_value(told["outcome"])}
 
@@ -54,7 +54,7 @@ def _is_value(outcome: object) -> bool:
 
 
 def _extents(path: Path, sizes: Sequence[int], end: int) -> Iterator[Extent]:
-    """Of an envelope's sections, which are the last of it."""
+    """Of the sections of an envelope whose body ends there: they are the last of it."""
     start = end - sum(size + protocol.padding(size) for size in sizes)
     for size in sizes:
         yield Extent(path, start, start + size)

@@ -282,6 +282,44 @@ def test_a_piece_that_is_lost_is_asked_for_again(
     assert asked(smexec_service)["GetObject"] == 4
 
 
+def test_who_follows_is_told_of_what_has_come_without_a_gap(ask: Ask, uri: str) -> None:
+    last = anyio.Event()
+
+    class Dawdling(Client):
+        """The second piece comes after the third."""
+
+        async def call(self, service: str, operation: str, *args: Any, **request: Any) -> Any:
+            answer = await super().call(service, operation, *args, **request)
+            if request.get("Range", "").endswith(f"-{LARGE - 1}"):
+                last.set()
+            elif request.get("Range", "").startswith(f"bytes={SMALL.part}-"):
+                await last.wait()
+            return answer
+
+    told: list[int] = []
+
+    def follow(whole: Buffer, stop: int) -> None:
+        assert whole[:stop] == CONTENT[:stop]
+        told.append(stop)
+
+    async def read(_: Client) -> Any:
+        async with Dawdling(None, None) as aws:
+            return await s3.get(aws, uri, SMALL, follow)
+
+    ask(s3.put, uri, [CONTENT])
+    assert ask(read) == CONTENT
+    assert told == [SMALL.part, 2 * SMALL.part, LARGE]
+
+
+def test_who_follows_may_end_it(ask: Ask, uri: str) -> None:
+    def follow(_: Buffer, stop: int) -> None:
+        raise ValueError(stop)
+
+    ask(s3.put, uri, [CONTENT])
+    with pytest.raises(ValueError, match=str(SMALL.part)):
+        ask(s3.get, uri, SMALL, follow)
+
+
 @pytest.mark.parametrize("size", [0, 1, SMALL.part, SMALL.part + 1, LARGE])
 def test_an_object_is_written_to_a_file(
     ask: Ask, uri: str, smexec_service: LocalService, tmp_path: Path, size: int

@@ -15,7 +15,9 @@ from smexec.worker.protocol import (
     ALIGNMENT,
     BadSignature,
     Buffer,
+    Envelope,
     Event,
+    Opening,
     batch_purpose,
     decode_body,
     encode_body,
@@ -54,6 +56,41 @@ def test_what_was_sealed_comes_out(
     opened, views = unseal(key, purpose, envelope(header, parts, key, purpose))
     assert {name: value for name, value in opened.items() if name != "sizes"} == header
     assert [bytes(view) for view in views] == parts
+
+
+@given(sections, st.data())
+def test_an_envelope_is_checked_as_it_comes(parts: list[bytes], data: st.DataObject) -> None:
+    whole = envelope({}, parts)
+    opening = Opening(KEY, PURPOSE)
+    for stop in sorted(data.draw(st.lists(st.integers(0, len(whole) + 1)))):
+        opening.follow(whole, stop)
+    _, views = opening.open(whole)
+    assert [bytes(view) for view in views] == parts
+
+
+@pytest.mark.parametrize("stop", [0, 100, 10**6])
+def test_what_came_before_is_checked_too(stop: int) -> None:
+    whole = envelope({}, [bytes(1000)])
+    changed = bytearray(whole)
+    changed[50] ^= 1
+    opening = Opening(KEY, PURPOSE)
+    opening.follow(changed, stop)
+    with pytest.raises(BadSignature):
+        opening.open(whole if stop else changed)
+
+
+def test_an_envelope_is_signed_as_it_is_taken() -> None:
+    """What is large is not gone through before its first bytes can be sent."""
+    section = bytearray(10 << 20)
+    sealed = Envelope(KEY, PURPOSE, encode_body({}, [section]))
+    taken = bytearray()
+    for piece in sealed:
+        taken += piece
+        section[-1] += 1  # while the last of it has not been taken
+        assert len(piece) <= 1 << 20
+    assert sealed.size == len(taken)
+    _, (view,) = unseal(KEY, PURPOSE, taken)
+    assert view[-1] > 0
 
 
 @given(headers, sections, st.data())
