@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,16 +73,39 @@ def _lease() -> Lease:
 async def ground(local: bool) -> AsyncIterator[Ground]:
     """AWS, or a lease of the embedded service for as long as the block lasts.
 
-    :raises smexec.errors.ServiceUnavailable: the embedded service does not start
+    :raises smexec.errors.ServiceUnavailable: the embedded service does not start, or ends before the block
     """
     if not local:
         yield Ground(lease=None)
         return
     held = await in_thread(_lease)
     try:
-        yield Ground(held)
+        with _while_it_lasts(held):
+            yield Ground(held)
     finally:
-        await in_thread(held.close)
+        held.close()
+
+
+@contextlib.contextmanager
+def _while_it_lasts(lease: Lease) -> Iterator[None]:
+    """End the block with the service: nobody else would ever answer there."""
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+
+        def ended() -> None:
+            loop.remove_reader(lease)
+            scope.cancel()
+
+        loop.add_reader(lease, ended)
+        try:
+            yield
+        finally:
+            loop.remove_reader(lease)
+    if scope.cancelled_caught:
+        raise errors.ServiceUnavailable(
+            "the local service has ended, and with it all that it ran: it was killed, or smexec local --stop "
+            "was called"
+        )
 
 
 class Hold:

@@ -28,7 +28,7 @@ import sys
 import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -80,7 +80,7 @@ class Lease:
         environment: variables that lead any AWS client there.
     """
 
-    def __init__(self, description: Mapping[str, Any], release: Callable[[], None]) -> None:
+    def __init__(self, description: Mapping[str, Any], lifeline: int) -> None:
         self.environment: dict[str, str] = dict(description["environment"])
         self.endpoint_url: str = description["endpoint_url"]
         self.region: str = description["region"]
@@ -88,8 +88,9 @@ class Lease:
         self.secret_key = self.environment["AWS_SECRET_ACCESS_KEY"]
         self.bucket: str = description["bucket"]
         self.role: str = description["role"]
+        self._lifeline = lifeline
         # A lease that is dropped is given back, too; and a forked child has none of its own.
-        self._finalizer = weakref.finalize(self, release)
+        self._finalizer = weakref.finalize(self, os.close, lifeline)
         _held.add(self)
 
     def __repr__(self) -> str:
@@ -102,6 +103,10 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def fileno(self) -> int:
+        """For ``select``: it is readable when the service has ended, however it did."""
+        return self._lifeline
 
     def name_image(self, directory: str) -> str:
         """Have a directory stand for an image; the name that the service then has for it."""
@@ -266,7 +271,8 @@ def start(place: Place, config: Mapping[str, Any]) -> Lease:
         with contextlib.suppress(BrokenPipeError):  # it has ended already
             os.write(lifeline, order(config, place.directory))
         if description := read_description(answers):
-            return Lease(description, held.pop_all().close)
+            held.pop_all()
+            return Lease(description, lifeline)
     said = place.log.read_text(encoding="utf-8", errors="replace").strip()
     place.clear()
     raise ServiceUnavailable(f"the local service did not start: {said or 'it said nothing'}")
@@ -347,7 +353,7 @@ def _join(place: Place) -> Lease | None:
     if not _answers(description):
         connection.close()
         return None
-    return Lease(description, connection.close)
+    return Lease(description, connection.detach())
 
 
 def _connect(endpoint_url: str) -> socket.socket | None:

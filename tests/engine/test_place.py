@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,25 @@ def test_a_place_that_cannot_be_had_is_the_calls_error(
         assert f"{tmp_path}/file" in str(error)
         with pytest.raises(RuntimeError, match=r"cannot schedule new futures after .*no place"):
             executor.submit(abs, -2)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_calls_end_with_the_local_service(gate: Path, how: str) -> None:
+    with SageMakerExecutor(instance_type="local") as executor:
+        future = executor.submit(gate.read_text)
+        with gate.open("w"):  # the call has begun
+            service = lease.running(lease.Place())
+            assert service is not None
+            if how == "killed":
+                os.kill(service["pid"], signal.SIGKILL)
+            else:
+                lease.control(service["endpoint_url"], "POST", "shutdown")
+            with pytest.raises(errors.ServiceUnavailable, match="the local service has ended"):
+                future.result(100)
+        with pytest.raises(RuntimeError, match="the local service has ended"):
+            executor.submit(abs, -1)
+    with SageMakerExecutor(instance_type="local") as another:
+        assert another.submit(abs, -1).result(100) == 1
 
 
 def test_who_holds_the_local_service_holds_the_same_until_the_last_lets_go(
