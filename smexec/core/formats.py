@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -34,6 +35,12 @@ def encode(data: Any, content_type: str | None = None) -> Body:
     """
     written = _SHORT.get(content_type, content_type) if content_type else _type_of(data)
     content = _content(data, written)
+    if (
+        written == CSV
+        and not isinstance(data, bytes | bytearray | memoryview | str)
+        and _seems_named(content)
+    ):
+        written += "; header=absent"  # RFC 4180's word
     if len(content) > MAX_BODY:
         raise FormatError(
             f"the data is {len(content)} bytes as {written}, and an endpoint takes {MAX_BODY} at a time: "
@@ -101,6 +108,12 @@ def _write_csv(data: Any) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(_rows(data))
     return text.getvalue().encode()
+
+
+def _seems_named(content: bytes) -> bool:
+    """Whether the first row, having no number, could be taken for names of columns."""
+    row = next(csv.reader(io.StringIO(content.decode(), newline="")), [])
+    return not any(_NUMBER.fullmatch(cell) and math.isfinite(float(cell)) for cell in row)
 
 
 def _rows(data: Any) -> list[list[Any]]:
