@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -202,7 +202,8 @@ def _gpus(patient: Patient) -> list[bool]:
 
 
 async def _quota(patient: Patient) -> Finding:
-    names = list(quota_names(patient.settings))
+    needs = quota_names(patient.settings)
+    names = {name for each in needs for name in each}
     try:
         quotas = [quota async for quota in _quotas(patient) if quota["QuotaName"] in names]
     except ServiceError as error:
@@ -211,31 +212,32 @@ async def _quota(patient: Patient) -> Finding:
             f"Allow servicequotas:ListServiceQuotas; {_GUIDE}." if isinstance(error, AccessDenied) else ""
         )
         return Finding("quota", "unknown", f"Service Quotas does not say ({reason})", remedy)
-    return judge_quotas(names, quotas, patient.aws.region)
+    return judge_quotas(needs, quotas, patient.aws.region)
 
 
-def judge_quotas(names: Sequence[str], quotas: Sequence[Mapping[str, Any]], region: str) -> Finding:
-    """Whether each of the quotas of these names allows one instance.
+def judge_quotas(needs: Sequence[Sequence[str]], quotas: Sequence[Mapping[str, Any]], region: str) -> Finding:
+    """Whether each quota of one of the types allows an instance: the other types are passed over then.
 
+    :param needs: for each type, its quotas' names
     :param quotas: members of ListServiceQuotas' answer, those of the names
     """
-    if missing := set(names) - {quota["QuotaName"] for quota in quotas}:
-        return Finding("quota", "unknown", f"Service Quotas does not list: {', '.join(sorted(missing))}")
-    text = "; ".join(f"{quota['QuotaName']}: {quota['Value']:g}" for quota in quotas)
-    short = [quota for quota in quotas if quota["Value"] < 1]
-    if not short:
-        return Finding("quota", "ok", text)
-    links = ", ".join(_console(region, quota["QuotaCode"]) for quota in short)
-    return Finding("quota", "missing", text, f"Ask for more: {links}")
+    values = {quota["QuotaName"]: quota["Value"] for quota in quotas}
+    text = "; ".join(f"{name}: {value:g}" for name, value in values.items())
+    links = ", ".join(_console(region, quota["QuotaCode"]) for quota in quotas if quota["Value"] < 1)
+    remedy = f"Ask for more: {links}" if links else ""
+    if any(all(values.get(name, 0) >= 1 for name in names) for names in needs):
+        return Finding("quota", "ok", text, remedy)
+    if unlisted := sorted({name for names in needs for name in names} - values.keys()):
+        return Finding("quota", "unknown", f"Service Quotas does not list: {', '.join(unlisted)}")
+    return Finding("quota", "missing", text, remedy)
 
 
-def quota_names(settings: Settings) -> Iterator[str]:
-    """What Service Quotas calls the limits that jobs with these settings count against."""
-    kind = "spot training job" if settings.use_spot_instances else "training job"
-    for name in settings.instance_type:
-        yield f"{name} for {kind} usage"
-        if settings.keep_alive_period_in_seconds:
-            yield f"{name} for training warm pool usage"
+def quota_names(settings: Settings) -> list[list[str]]:
+    """What Service Quotas calls the limits that jobs with these settings count against, for each type."""
+    kinds = ["spot training job" if settings.use_spot_instances else "training job"]
+    if settings.keep_alive_period_in_seconds:
+        kinds.append("training warm pool")
+    return [[f"{name} for {kind} usage" for kind in kinds] for name in settings.instance_type]
 
 
 async def _quotas(patient: Patient) -> AsyncIterator[dict[str, Any]]:

@@ -203,23 +203,26 @@ def quota(name: str, value: float) -> dict[str, Any]:
     return {"QuotaName": name, "Value": value, "QuotaCode": "L-1234"}
 
 
-def test_quotas_that_suffice() -> None:
-    found = judge_quotas(["a", "b"], [quota("a", 4.0), quota("b", 1.0)], "eu-west-1")
-    assert found == Finding("quota", "ok", "a: 4; b: 1")
+ASK = "https://eu-west-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas/L-1234"
 
 
-def test_a_quota_of_nothing_and_where_to_ask_for_more() -> None:
-    found = judge_quotas(["a", "b"], [quota("a", 4.0), quota("b", 0.0)], "eu-west-1")
-    assert found.state == "missing"
-    assert (
-        "eu-west-1.console.aws.amazon.com/servicequotas/home/services/sagemaker/quotas/L-1234" in found.remedy
-    )
-
-
-def test_a_quota_that_is_not_listed() -> None:
-    assert judge_quotas(["a"], [], "eu-west-1") == Finding(
-        "quota", "unknown", "Service Quotas does not list: a"
-    )
+@pytest.mark.parametrize(
+    ("needs", "values", "found"),
+    [
+        ([["a", "b"]], {"a": 4.0, "b": 1.0}, ("ok", "a: 4; b: 1", "")),
+        ([["a", "b"]], {"a": 4.0, "b": 0.0}, ("missing", "a: 4; b: 0", f"Ask for more: {ASK}")),
+        ([["a"], ["b"]], {"a": 0.0, "b": 1.0}, ("ok", "a: 0; b: 1", f"Ask for more: {ASK}")),
+        ([["a"], ["b"]], {"a": 0.0, "b": 0.0}, ("missing", "a: 0; b: 0", f"Ask for more: {ASK}, {ASK}")),
+        ([["a"]], {}, ("unknown", "Service Quotas does not list: a", "")),
+        ([["a"], ["b"]], {"a": 0.0}, ("unknown", "Service Quotas does not list: b", "")),
+        ([["a"], ["b"]], {"b": 2.0}, ("ok", "b: 2", "")),
+    ],
+)
+def test_one_type_whose_quotas_suffice_is_enough(
+    needs: list[list[str]], values: dict[str, float], found: tuple[Any, str, str]
+) -> None:
+    quotas = [quota(*item) for item in values.items()]
+    assert judge_quotas(needs, quotas, "eu-west-1") == Finding("quota", *found)
 
 
 @pytest.mark.parametrize(
@@ -234,4 +237,12 @@ def test_a_quota_that_is_not_listed() -> None:
     ],
 )
 def test_what_jobs_count_against(given: dict[str, Any], names: list[str]) -> None:
-    assert list(quota_names(make(given, {}))) == names
+    assert quota_names(make(given, {})) == [names]
+
+
+def test_each_type_has_limits_of_its_own() -> None:
+    types = make({"instance_type": ["ml.m5.large", "ml.c5.large"]}, {})
+    assert quota_names(types) == [
+        ["ml.m5.large for training job usage"],
+        ["ml.c5.large for training job usage"],
+    ]
