@@ -115,6 +115,35 @@ def test_a_used_executor_refuses_in_a_forked_child_and_a_new_one_works(
     assert run(program, gate) == "True\nTrue\nTrue\n8\n16\nTrue\n0\nwell\n"
 
 
+def test_no_lock_of_the_parents_holds_up_a_forked_child(smexec_service: LocalService) -> None:
+    program = """
+        import threading
+        from smexec.capture import pickling
+        from smexec.engine import landing, place
+        held = threading.Event()
+
+        def hold():
+            with landing._stating, place._holding, pickling._registering:
+                held.set()
+                threading.Event().wait()
+
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
+        if sys.version_info >= (3, 12):
+            import warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what we do here
+        pid = os.fork()
+        if not pid:
+            assert place.hold(False) is None
+            assert not place._holding.locked()
+            with SageMakerExecutor() as executor:
+                print(executor.submit(lambda: 8).result())
+            sys.exit()
+        print(os.waitpid(pid, 0)[1])
+    """
+    assert run(program) == "8\n0\n"
+
+
 def test_import_is_cheap() -> None:
     program = """
         import subprocess

@@ -12,6 +12,7 @@ import inspect
 import io
 import itertools
 import linecache
+import os
 import pickle
 import sys
 import sysconfig
@@ -36,6 +37,15 @@ _DEEPEST, _MOST_CHILDREN = 20, 10_000  # how far the culprit is looked for in wh
 
 _registering = threading.RLock()
 _registered: Counter[str] = Counter()  # module → the dumps under way that have it registered by value
+
+
+def _renew() -> None:
+    """In a forked child: a thread of the parent may have held the lock, and will never let it go here."""
+    global _registering
+    _registering = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 class TooLarge(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
@@ -21,6 +22,15 @@ _stating = threading.Lock()
 _here = threading.local()  # ``ticket``: of the call whose callbacks are called on this thread
 
 _log = logging.getLogger("concurrent.futures")  # to which the standard library tells what callbacks raise
+
+
+def _renew() -> None:
+    """In a forked child: a thread of the parent may have held the lock, and will never let it go here."""
+    global _stating
+    _stating = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 
 def announce(future: concurrent.futures.Future[Any]) -> None:

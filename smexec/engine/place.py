@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 import weakref
@@ -131,8 +132,17 @@ def hold(local: bool) -> Hold | None:
         return held
 
 
-_hold: Callable[[], Hold | None] = lambda: None  # noqa: E731
-_holding = threading.Lock()
+def _renew() -> None:
+    """In a forked child, too: there the parent's lease holds nothing, and its threads let go of no lock."""
+    global _hold, _holding
+    _hold = lambda: None  # noqa: E731
+    _holding = threading.Lock()
+
+
+_hold: Callable[[], Hold | None]
+_holding: threading.Lock
+_renew()
+os.register_at_fork(after_in_child=_renew)
 
 
 class Surveyor:
