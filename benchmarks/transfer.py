@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.client import environment_of, run, service_with
 from benchmarks.setting import Setting
 from benchmarks.table import Result, Table
-from smexec.testing import LocalService
 
 _HERE = Path(sys.executable)
-
+_IN_HANDS = "goes, in the call's hands"
 
 _READING = (
     "goes: from submit() to the job's creation, beside upload_file. in the call's hands: to the call's first "
     "line, beside upload_file and download_file, as the container downloads too. comes: from the call's end "
-    "to result(), beside upload_file (the container's) and download_file. Memory: the client's peak, less "
-    "what it had before the payload."
+    "to result(), beside upload_file (the container's) and download_file. Medians of three rounds. Memory: "
+    "the client's highest peak, less what it had before the payload."
 )
 
 
@@ -30,26 +31,36 @@ def transfer(setting: Setting) -> Result:
         ("way", "smexec s", "plain boto3 s", "share of plain", "peak memory ÷ payload"),
         notes=[_READING],
     )
-    with service_with(_HERE) as service:
-        plain = _run(service, "plain", size)
-        goes = _run(service, "goes", size)
-        comes = _run(service, "comes", size)
-        job = service.client("sagemaker").describe_training_job(TrainingJobName=goes["job"])
-    up, both = plain["up"], plain["up"] + plain["down"]
-    created = job["CreationTime"].timestamp() - goes["asked"]
-    _add(table, "goes", created, up, _peak(goes, size))
-    _add(table, "goes, in the call's hands", goes["seconds"], both, "")
-    _add(table, "comes", comes["seconds"], both, _peak(comes, size))
+    rounds = [_round(size) for _ in range(1 if setting.quick else 3)]
+    up, both = (median(one[name] for one in rounds) for name in ("up", "both"))
+    for way, against in (("goes", up), (_IN_HANDS, both), ("comes", both)):
+        seconds = median(one[way] for one in rounds)
+        peak = max(one.get(way + " peak", 0.0) for one in rounds)
+        share = f"{against / seconds:.0%}"
+        table.add(way, f"{seconds:.2f}", f"{against:.2f}", share, f"{peak / size:.2f}" if peak else "")
     return Result([table])
 
 
-def _add(table: Table, way: str, seconds: float, plain: float, peak: str) -> None:
-    table.add(way, f"{seconds:.2f}", f"{plain:.2f}", f"{plain / seconds:.0%}", peak)
+def _round(size: int) -> dict[str, float]:
+    """Seconds of each way, and the bytes that the client had at most."""
+    plain, goes, comes = (_run(way, size) for way in ("plain", "goes", "comes"))
+    return {
+        "up": plain["up"],
+        "both": plain["up"] + plain["down"],
+        "goes": goes["created"] - goes["asked"],
+        "goes peak": goes["memory"] - goes["before"],
+        _IN_HANDS: goes["seconds"],
+        "comes": comes["seconds"],
+        "comes peak": comes["memory"] - comes["before"],
+    }
 
 
-def _peak(figures: dict[str, Any], size: int) -> str:
-    return f"{(figures['memory'] - figures['before']) / size:.2f}"
-
-
-def _run(service: LocalService, way: str, size: int) -> dict[str, Any]:
-    return run(_HERE, "transfer.py", f"{way} {size}", environment_of(service))
+def _run(way: str, size: int) -> dict[str, Any]:
+    """On a service of its own, and with nothing left to be written to the disk: either makes it slow."""
+    os.sync()
+    with service_with(_HERE) as service:
+        figures = run(_HERE, "transfer.py", f"{way} {size}", environment_of(service))
+        if "job" in figures:
+            job = service.client("sagemaker").describe_training_job(TrainingJobName=figures["job"])
+            figures["created"] = job["CreationTime"].timestamp()
+    return figures
