@@ -138,6 +138,34 @@ def oom_kills(cgroups: Path = Path("/sys/fs/cgroup"), mine: Path = Path("/proc/s
     return 0
 
 
+def free_memory(
+    cgroups: Path = Path("/sys/fs/cgroup"),
+    mine: Path = Path("/proc/self/cgroup"),
+    meminfo: Path = Path("/proc/meminfo"),
+) -> int:
+    """Bytes that this container may still take, files that the kernel would drop included; 0: unknown."""
+    free = [_number(meminfo, "MemAvailable:") * 1024]
+    for folder in _memory_groups(cgroups, mine):
+        for limit, usage, file_cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            most = _number(folder / limit)
+            if most:
+                used = _number(folder / usage) - _number(folder / "memory.stat", file_cache)
+                free.append(max(0, most - used))
+    return min(free)
+
+
+def _number(file: Path, name: str = "") -> int:
+    """What the line of that name says, or the first; 0 if there is none, or it says something else."""
+    try:
+        words = next(line.split() for line in file.read_text().splitlines() if line.startswith(name))
+        return int(words[1 if name else 0])
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 0
+
+
 def _memory_groups(cgroups: Path, mine: Path) -> List[Path]:
     try:
         lines = [line.split(":", 2) for line in mine.read_text().splitlines()]

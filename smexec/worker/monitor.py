@@ -71,7 +71,7 @@ class Monitor:
         """Kill what is left."""
         for link in self._links.values():
             link.kill()
-            link.connection.close()
+            link.close()
         if self._nursery:
             self._nursery.end()
             os.waitpid(self._nursery.pid, 0)
@@ -165,7 +165,7 @@ class Monitor:
             self._lost(link, link.call, death.status)
         link.kill()  # what the call has left running in its group
         self._unlisten(link.fileno())
-        link.connection.close()
+        link.close()
         if link in self._idle:
             self._idle.remove(link)
         self._replace(link)
@@ -264,11 +264,11 @@ class Monitor:
     def _ended(self, frame: Frame) -> None:
         if frame.call not in self.outcomes:
             self.outcomes[frame.call] = frame.header
-            self._post.ended(frame.call, frame.header, frame.file or frame.sections)
+            self._post.ended(frame.call, frame.header, frame.sections)
 
     def _state(self, call: int, outcome: Header) -> None:
         """An outcome that the worker states itself."""
-        self._ended(Frame(call, outcome, b"", None))
+        self._ended(Frame(call, outcome, b""))
 
     def _state_all(self, outcome: Header) -> None:
         """Of every call that has none yet."""

@@ -34,7 +34,7 @@ class News(NamedTuple):
 
     call: int
     outcome: Optional[Header]
-    sections: Union[bytes, str] = b""
+    sections: Union[Buffer, str] = b""
 
     @property
     def is_outcome(self) -> bool:
@@ -93,12 +93,12 @@ class Post:
         """This call has started."""
         self._add(News(call, None))
 
-    def ended(self, call: int, outcome: Header, sections: Union[bytes, str, None] = None) -> None:
+    def ended(self, call: int, outcome: Header, sections: Union[Buffer, str] = b"") -> None:
         """A call has ended.
 
         :param sections: their bytes, or the path of a file with them, which then is ours
         """
-        self._add(News(call, outcome, sections or b""))
+        self._add(News(call, outcome, sections))
 
     def finish(self) -> None:
         """There will be no more: what is left need not wait."""

@@ -17,18 +17,19 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, Callable, List, NamedTuple, NoReturn, Optional
+from typing import Any, Callable, List, NamedTuple, NoReturn, Optional, Union
 
+from . import aside, parts
 from .call import Outcome
 from .container import offer_to_oom_killer
 from .protocol import Buffer, Header
 from .signals import signal_group
 
-SPILL = 1 << 20  # bytes of sections from which they go by a file, and not through the link
-
 _NUMBER = struct.Struct(">I")
 _FRAME = struct.Struct(">IIQ")  # call, length of the header, length of what follows it here
 _CHUNK = 1 << 18
+_DESCRIPTOR = struct.Struct("i")
+_DESCRIPTORS = socket.CMSG_SPACE(_DESCRIPTOR.size)  # of what tells of one
 
 Run = Callable[[int], Outcome]
 
@@ -37,9 +38,12 @@ class Board:
     """Which call each slot has begun last: memory that worker and slots share.
 
     A call that was handed to a slot which died before it began is not that death's victim.
+
+    :ivar slots: how many there are
     """
 
     def __init__(self, slots: int) -> None:
+        self.slots = slots
         self._memory = mmap.mmap(-1, slots * _NUMBER.size)
 
     def begin(self, slot: int, call: int) -> None:
@@ -54,13 +58,12 @@ class Board:
 class Frame(NamedTuple):
     """An outcome as a slot gave it back.
 
-    :ivar sections: their bytes, one after the other; or None where ``file`` has them
+    :ivar sections: their bytes, one after the other; or the path of a file that has them
     """
 
     call: int
     header: Header
-    sections: Optional[bytes]
-    file: Optional[str]
+    sections: Union[Buffer, str]
 
 
 class Link:
@@ -84,6 +87,7 @@ class Link:
         self.replaced = False
         self.has_served = False
         self._received = bytearray()
+        self._descriptors: List[int] = []
 
     def fileno(self) -> int:
         """For ``poll``."""
@@ -99,7 +103,7 @@ class Link:
         """What has come, if that makes a whole frame."""
         try:
             while True:
-                chunk = self.connection.recv(_CHUNK, socket.MSG_DONTWAIT)
+                chunk = self._receive()
                 if not chunk:
                     self.hung_up = True
                     break
@@ -109,6 +113,14 @@ class Link:
         except ConnectionError:
             self.hung_up = True
         return self._frame()
+
+    def _receive(self) -> bytes:
+        # Not by socket.recv_fds: up to Python 3.13 at least it forgets its flags, and would wait.
+        chunk, sent, _, _ = self.connection.recvmsg(_CHUNK, _DESCRIPTORS, socket.MSG_DONTWAIT)
+        for level, kind, data in sent:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._descriptors += [descriptor for (descriptor,) in _DESCRIPTOR.iter_unpack(data)]
+        return chunk
 
     def _frame(self) -> Optional[Frame]:
         if len(self._received) < _FRAME.size or self.doomed:
@@ -124,13 +136,27 @@ class Link:
         if header is None:  # the call has written to our descriptor
             self.kill()
             return None
-        sections = bytes(self._received[start : start + size])
+        sections = self._sections(header, bytes(self._received[start : start + size]))
+        if sections is None:
+            self.kill()
+            return None
         del self._received[: start + size]
         self.call = None
         self.has_served = True
         self.retired = header.pop("last", False)
-        file = header.pop("file", None)
-        return Frame(call, header, None if file else sections, file)
+        return Frame(call, header, sections)
+
+    def _sections(self, header: Header, inline: bytes) -> Union[Buffer, str, None]:
+        """Whatever way they came; None if they have not."""
+        if header.pop("memory", False):
+            if not self._descriptors:
+                return None
+            descriptor = self._descriptors.pop()
+            try:
+                return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+            finally:
+                os.close(descriptor)
+        return header.pop("file", inline)  # type: ignore[no-any-return]
 
     def dismiss(self) -> None:
         """No more calls: the slot ends as a Python program does."""
@@ -141,6 +167,12 @@ class Link:
         """End it and all that it has started in its group."""
         self.doomed = True
         self.send(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Nothing more is to come."""
+        self.connection.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     def send(self, number: int) -> None:
         """Signal the slot's process and all that it has started in its group."""
@@ -162,7 +194,7 @@ def serve(run: Run, connection: socket.socket, number: int, board: Board, folder
             flush()  # what the call printed is to be found by whoever is told of its end
             if os.getpid() != me:  # a fork that the call made, and left to run on
                 os._exit(1)
-            _give_back(connection, call, outcome, folder)
+            _give_back(connection, call, outcome, folder / "outcome-{}".format(call), board.slots)
             if outcome.is_last:
                 break
             del outcome
@@ -180,34 +212,23 @@ def flush() -> None:
             stream.flush()
 
 
-def _give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
+def _give_back(connection: socket.socket, call: int, outcome: Outcome, file: Path, slots: int) -> None:
     views = [memoryview(section).cast("B") for section in outcome.sections]
     header = dict(outcome.header, sizes=[view.nbytes for view in views])
-    inline: List[Buffer] = list(views)
-    if sum(header["sizes"]) >= SPILL:
-        path = folder / "outcome-{}".format(call)
-        if _spill(path, views):
-            header["file"], inline = str(path), []
+    put = aside.put(views, file, slots)
+    if put is not None:
+        header.update({"memory": True} if put.file is None else {"file": put.file})
     if outcome.is_last:
         header["last"] = True
     text = json.dumps(header).encode()
-    size = sum(memoryview(part).nbytes for part in inline)
-    connection.sendall(b"".join([_FRAME.pack(call, len(text), size), text]))
-    for part in inline:
-        connection.sendall(part)
-
-
-def _spill(path: Path, views: List[memoryview]) -> bool:
-    """Write a file; False if that is not possible: then there is still the link."""
-    try:
-        with path.open("wb") as file:
-            file.writelines(views)
-    except OSError as error:  # a full disk
-        sys.stderr.write("smexec: {} cannot be written: {}\n".format(path, error))
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return False
-    return True
+    inline = views if put is None else []
+    head = b"".join([_FRAME.pack(call, len(text), parts.length(inline)), text])
+    if put is not None and put.descriptor is not None:
+        head = head[socket.send_fds(connection, [head], [put.descriptor]) :]
+        os.close(put.descriptor)
+    connection.sendall(head)
+    for view in inline:
+        connection.sendall(view)
 
 
 def _prepare() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from smexec.worker import protocol
-from smexec.worker.container import OptMl, Orders, oom_kills
+from smexec.worker.container import OptMl, Orders, free_memory, oom_kills
 
 CGROUPS = Path("/sys/fs/cgroup")
 OURS = "0::/\n"
@@ -99,6 +99,48 @@ def test_out_of_memory_kills(tmp_path: Path, files: dict[str, str], mine: str | 
     if mine is not None:
         own.write_text(mine)
     assert oom_kills(cgroups, own) == kills
+
+
+V1 = "12:memory:/job\n3:cpu,cpuacct:/\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "free"),
+    [
+        ({}, OURS, 5 << 20),  # no group tells
+        ({"memory.max": "max"}, OURS, 5 << 20),
+        ({"memory.max": "3000", "memory.current": "1000"}, OURS, 2000),
+        (
+            {"memory.max": "3000", "memory.current": "2900", "memory.stat": "anon 7\ninactive_file 900"},
+            OURS,
+            1000,
+        ),
+        ({"memory.max": "3000", "memory.current": "4000"}, OURS, 0),
+        ({"a/memory.max": "3000", "memory.max": "9000"}, "0::/a\n", 3000),
+        (
+            {
+                "memory/job/memory.limit_in_bytes": "3000",
+                "memory/job/memory.usage_in_bytes": "2000",
+                "memory/job/memory.stat": "total_inactive_file 500",
+            },
+            V1,
+            1500,
+        ),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712"}, V1, 5 << 20),  # none
+    ],
+)
+def test_how_much_memory_is_free(tmp_path: Path, files: dict[str, str], own: str, free: int) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    mine, meminfo = tmp_path / "mine", tmp_path / "meminfo"
+    mine.write_text(own)
+    meminfo.write_text("MemTotal:  9999 kB\nMemFree:  1 kB\nMemAvailable:  5120 kB\n")
+    assert free_memory(tmp_path, mine, meminfo) == free
+
+
+def test_memory_of_which_nobody_tells(tmp_path: Path) -> None:
+    assert free_memory(tmp_path, tmp_path / "mine", tmp_path / "meminfo") == 0
 
 
 def memory_group() -> tuple[Path, dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smexec.worker import slot
+from smexec.worker import aside, slot
 from smexec.worker.call import Outcome
 from smexec.worker.slot import Board, Link
 
@@ -33,7 +33,7 @@ def ends() -> Any:
 
 
 def give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
-    slot._give_back(connection, call, outcome, folder)
+    slot._give_back(connection, call, outcome, folder / "outcome", 1)
 
 
 def test_an_outcome_comes_through_the_link(ends: Any, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_an_outcome_comes_through_the_link(ends: Any, tmp_path: Path) -> None:
     assert theirs.recv(10) == b"\0\0\0\x07"
     give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab", memoryview(b"c")]), tmp_path)
     frame = link.receive()
-    assert frame == (7, {"outcome": "value", "sizes": [2, 1]}, b"abc", None)
+    assert frame == (7, {"outcome": "value", "sizes": [2, 1]}, b"abc")
     assert link.call is None
     assert list(tmp_path.iterdir()) == []
 
@@ -89,27 +89,71 @@ def test_a_slot_that_writes_junk_is_killed(ends: Any, killed: list[tuple[int, in
 
 def test_a_large_outcome_goes_by_a_file(ends: Any, tmp_path: Path) -> None:
     ours, theirs = ends
-    content = os.urandom(slot.SPILL)
+    content = os.urandom(aside.LEAST)
     give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab", content]), tmp_path)
     link = Link(0, NOBODY, ours)
     link.call = 7
     frame = link.receive()
     assert frame is not None
-    assert (frame.sections, frame.header["sizes"]) == (None, [2, slot.SPILL])
-    assert Path(frame.file or "").read_bytes() == b"ab" + content
+    assert frame.header == {"outcome": "value", "sizes": [2, aside.LEAST]}
+    assert isinstance(frame.sections, str)
+    assert Path(frame.sections).read_bytes() == b"ab" + content
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux has such memory")
+def test_a_larger_one_goes_by_memory(ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "LARGE", 0)
+    monkeypatch.setattr(aside, "LEAST", 0)
+    ours, theirs = ends
+    descriptors = len(list(Path("/dev/fd").iterdir()))
+    link = Link(0, NOBODY, ours)
+    for content in (b"first", os.urandom(aside.LEAST + 1)):
+        link.call = 7
+        give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab", content]), tmp_path)
+        frame = link.receive()
+        assert frame is not None
+        assert (frame.header["sizes"], frame.sections) == ([2, len(content)], b"ab" + content)
+        del frame
+        assert len(list(Path("/dev/fd").iterdir())) == descriptors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_was_spoken_of_and_has_not_come(ends: Any, killed: list[tuple[int, int]]) -> None:
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    link.call = 3
+    text = b'{"outcome": "value", "sizes": [9], "memory": true}'
+    theirs.send(slot._FRAME.pack(3, len(text), 0) + text)
+    assert link.receive() is None
+    assert killed == [(NOBODY, signal.SIGKILL)]
+
+
+def test_memory_of_a_slot_that_died_is_let_go(
+    ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "LARGE", 0)
+    monkeypatch.setattr(aside, "LEAST", 0)
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    link.doomed = True
+    descriptors = len(list(Path("/dev/fd").iterdir()))
+    give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab"]), tmp_path)
+    assert link.receive() is None
+    link.close()
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors - 1
 
 
 def test_where_no_file_can_be_written_it_goes_through_the_link(
     ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(slot, "SPILL", 10)
+    monkeypatch.setattr(aside, "LEAST", 10)
     ours, theirs = ends
     give_back(theirs, 7, Outcome({"outcome": "value"}, [bytes(100)]), tmp_path / "gone")
     link = Link(0, NOBODY, ours)
     link.call = 7
     frame = link.receive()
     assert frame is not None
-    assert (frame.sections, frame.file) == (bytes(100), None)
+    assert frame.sections == bytes(100)
     assert "cannot be written" in capsys.readouterr().err
 
 
