@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 ONE_BY_ONE = "post.SOONEST = 0"
+LINUX = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux has such memory")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -241,6 +242,21 @@ def test_nor_is_what_it_changes_about_large_arrays(container: Any, size: int) ->
     assert set(ended.values.values()) == {(size, 2 * size)}
     shared = container.opt_ml / "input" / "data" / "smexec_shared"
     assert len(list(shared.glob("*"))) == (2 if size > 1_000 else 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("slot.aside._in_file = None", id="memory", marks=LINUX),
+        pytest.param("slot.aside._in_memory = None; slot.aside.free_memory = int", id="file"),
+    ],
+)
+def test_large_values_come_by_memory_or_by_a_file(container: Any, change: str) -> None:
+    def grown(x: int) -> Any:
+        return np.full(5_000_000, x)
+
+    ended = container.map(grown, range(3), slots=2).run(change=change)
+    assert {call: value.sum() for call, value in ended.values.items()} == {0: 0, 1: 5e6, 2: 1e7}
 
 
 def test_a_shared_section_that_was_changed_is_refused(container: Any) -> None:
