@@ -154,6 +154,9 @@ class Link:
             descriptor = self._descriptors.pop()
             try:
                 return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+            except OSError as error:  # it maps a descriptor of its own, and there may be none left
+                sys.stderr.write("smexec: an outcome cannot be mapped: {}\n".format(error))
+                return None
             finally:
                 os.close(descriptor)
         return header.pop("file", inline)  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ from smexec.worker import aside, slot
 from smexec.worker.call import Outcome
 from smexec.worker.slot import Board, Link
 
+LINUX = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux has such memory")
 NOBODY = 2**31 - 1  # beyond what any system gives a process
 
 
@@ -100,7 +103,7 @@ def test_a_large_outcome_goes_by_a_file(ends: Any, tmp_path: Path) -> None:
     assert Path(frame.sections).read_bytes() == b"ab" + content
 
 
-@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux has such memory")
+@LINUX
 def test_a_larger_one_goes_by_memory(ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aside, "LARGE", 0)
     monkeypatch.setattr(aside, "LEAST", 0)
@@ -128,6 +131,31 @@ def test_memory_that_was_spoken_of_and_has_not_come(ends: Any, killed: list[tupl
     assert killed == [(NOBODY, signal.SIGKILL)]
 
 
+@LINUX
+def test_memory_that_cannot_be_mapped(
+    ends: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed: list[tuple[int, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(aside, "LARGE", 0)
+    monkeypatch.setattr(aside, "LEAST", 0)
+    ours, theirs = ends
+    link = Link(0, NOBODY, ours)
+    link.call = 7
+    give_back(theirs, 7, Outcome({"outcome": "value"}, [b"ab"]), tmp_path)
+
+    def no_more(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(mmap, "mmap", no_more)
+    assert link.receive() is None
+    assert killed == [(NOBODY, signal.SIGKILL)]
+    assert "cannot be mapped" in capsys.readouterr().err
+
+
+@LINUX
 def test_memory_of_a_slot_that_died_is_let_go(
     ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
