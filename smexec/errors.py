@@ -393,7 +393,10 @@ class InvalidRequest(ServiceError, ValueError):
 
 
 class ServiceUnavailable(ServiceError):
-    """AWS could not be reached, or kept failing, for as long as we tried; or there is no local service."""
+    """AWS could not be reached, or kept failing, for as long as we tried.
+
+    Or the local service does not start, or has ended under its clients.
+    """
 
 
 class ModelError(ServiceError):
