@@ -125,15 +125,17 @@ def run_tests(session: nox.Session, *arguments: str, env: dict[str, str] | None 
     """Run pytest; tests that fail run once more, one after the other and with nothing beside them.
 
     What fails again is broken. What does not is a race that the first run has shown, in full: a fault to be
-    mended as well, but no reason to throw away what has nothing to do with it.
+    mended as well, but no reason to throw away what has nothing to do with it. What is left behind by
+    whichever test has no second chance.
     """
     cache = Path(session.cache_dir).absolute() / f"pytest-{session.name}"
     shutil.rmtree(cache, ignore_errors=True)  # failures of earlier runs
+    failed, left_behind = cache / "v" / "cache" / "lastfailed", cache / "d" / "left-behind"
     pytest = ("pytest", "--override-ini", f"cache_dir={cache}", *arguments)
     try:
         session.run(*pytest, env=env)
     except CommandFailed:
-        if not (cache / "v" / "cache" / "lastfailed").exists():  # no test has failed, but pytest itself
+        if not failed.exists() or left_behind.exists():  # without a failed test, pytest itself has failed
             raise
         session.warn("What failed runs once more, alone. If it passes now, it is a race: mend it.")
         session.run(*pytest, "--last-failed", "--numprocesses", "0", "--maxfail", "1", "-v", env=env)
