@@ -459,6 +459,14 @@ def test_its_repr_is_the_dashboard(smexec_service: LocalService, gate: Path) -> 
         gate.write_text("")
 
 
+def test_a_call_whose_future_is_done_is_not_in_flight(smexec_service: LocalService) -> None:
+    told: list[str] = []
+    with SageMakerExecutor() as executor:
+        executor.submit(abs, -1).add_done_callback(lambda _: told.append(repr(executor)))
+    assert len(told) == 1
+    assert "none in flight" in told[0]
+
+
 def test_its_signature_shows_every_setting() -> None:
     import inspect
 

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -124,11 +124,9 @@ class Engine:
         return passenger.status if passenger else "done"
 
     def counts(self) -> dict[str, int]:
-        """How many calls are in which status; landed ones are not among them."""
-        counts: dict[str, int] = {}
-        for passenger in list(self._aboard.values()):
-            counts[passenger.status] = counts.get(passenger.status, 0) + 1
-        return counts
+        """How many calls are in which status; those whose futures are done are not among them."""
+        aboard = list(self._aboard.values())
+        return Counter(passenger.status for passenger in aboard if not passenger.future.done())
 
     def close(self, *, wait: bool, cancel: bool = False) -> None:
         """Take no more calls; end when those that there are have landed.
