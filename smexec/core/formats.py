@@ -112,7 +112,8 @@ def _write_csv(data: Any) -> bytes:
 
 def _seems_named(content: bytes) -> bool:
     """Whether the first row, having no number, could be taken for names of columns."""
-    row = next(csv.reader(io.StringIO(content.decode(), newline="")), [])
+    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")  # decoded only as far as it is read
+    row = next(csv.reader(lines), [])
     return not any(_NUMBER.fullmatch(cell) and math.isfinite(float(cell)) for cell in row)
 
 

@@ -58,9 +58,8 @@ def test_what_the_data_is_says_how_it_is_written() -> None:
 def test_rows_that_could_be_taken_for_names_are_said_to_be_none(first: list[Any]) -> None:
     """Our images, and others, take a first row without a number for a header."""
     assert encode([first, [1, 2]], "csv").content_type == "text/csv; header=absent"
-    assert (
-        encode("sex,length\nM,0.5\n", "csv").content_type == "text/csv"
-    )  # who writes himself may have names
+    written_by_its_owner = encode("sex,length\nM,0.5\n", "csv")  # who may have names
+    assert written_by_its_owner.content_type == "text/csv"
 
 
 def test_numbers_of_numpy_are_numbers_of_json() -> None:

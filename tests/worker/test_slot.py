@@ -35,6 +35,13 @@ def ends() -> Any:
         yield ours, theirs
 
 
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its size, it goes by memory."""
+    monkeypatch.setattr(aside, "LARGE", 0)
+    monkeypatch.setattr(aside, "LEAST", 0)
+
+
 def give_back(connection: socket.socket, call: int, outcome: Outcome, folder: Path) -> None:
     slot._give_back(connection, call, outcome, folder / "outcome", 1)
 
@@ -104,9 +111,8 @@ def test_a_large_outcome_goes_by_a_file(ends: Any, tmp_path: Path) -> None:
 
 
 @LINUX
-def test_a_larger_one_goes_by_memory(ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aside, "LARGE", 0)
-    monkeypatch.setattr(aside, "LEAST", 0)
+@pytest.mark.usefixtures("in_memory")
+def test_a_larger_one_goes_by_memory(ends: Any, tmp_path: Path) -> None:
     ours, theirs = ends
     descriptors = len(list(Path("/dev/fd").iterdir()))
     link = Link(0, NOBODY, ours)
@@ -132,6 +138,7 @@ def test_memory_that_was_spoken_of_and_has_not_come(ends: Any, killed: list[tupl
 
 
 @LINUX
+@pytest.mark.usefixtures("in_memory")
 def test_memory_that_cannot_be_mapped(
     ends: Any,
     tmp_path: Path,
@@ -139,8 +146,6 @@ def test_memory_that_cannot_be_mapped(
     killed: list[tuple[int, int]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(aside, "LARGE", 0)
-    monkeypatch.setattr(aside, "LEAST", 0)
     ours, theirs = ends
     link = Link(0, NOBODY, ours)
     link.call = 7
@@ -156,11 +161,8 @@ def test_memory_that_cannot_be_mapped(
 
 
 @LINUX
-def test_memory_of_a_slot_that_died_is_let_go(
-    ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(aside, "LARGE", 0)
-    monkeypatch.setattr(aside, "LEAST", 0)
+@pytest.mark.usefixtures("in_memory")
+def test_memory_of_a_slot_that_died_is_let_go(ends: Any, tmp_path: Path) -> None:
     ours, theirs = ends
     link = Link(0, NOBODY, ours)
     link.doomed = True
