@@ -113,7 +113,10 @@ def _write_csv(data: Any) -> bytes:
 def _seems_named(content: bytes) -> bool:
     """Whether the first row, having no number, could be taken for names of columns."""
     lines = io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")  # decoded only as far as it is read
-    row = next(csv.reader(lines), [])
+    try:
+        row = next(csv.reader(lines), [])
+    except csv.Error:  # a longer text than the module reads, which is no number
+        return True
     return not any(_NUMBER.fullmatch(cell) and math.isfinite(float(cell)) for cell in row)
 
 

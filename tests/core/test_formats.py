@@ -54,7 +54,7 @@ def test_what_the_data_is_says_how_it_is_written() -> None:
     assert encode("a,b", "text/csv; charset=utf-8") == Body(b"a,b", "text/csv; charset=utf-8")
 
 
-@pytest.mark.parametrize("first", [["M", "F"], [None, "nan"], ["1st"], []])
+@pytest.mark.parametrize("first", [["M", "F"], [None, "nan"], ["1st"], [], ["long" * 50_000]])
 def test_rows_that_could_be_taken_for_names_are_said_to_be_none(first: list[Any]) -> None:
     """Our images, and others, take a first row without a number for a header."""
     assert encode([first, [1, 2]], "csv").content_type == "text/csv; header=absent"
